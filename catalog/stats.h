@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+//
+// Totals over the whole catalog, each one query over indexed or small tables (never a scan of
+// chunks).
+#ifndef CATALOG_STATS_H
+#define CATALOG_STATS_H
+
+#include "catalog/catalog.h"
+#include "catalog/types.h"
+
+#include <stdint.h>
+
+struct catalog_stats {
+    int64_t contexts, disks, chains, snapshots;
+    int64_t jobs_by_state[JOB_CANCELLED + 1]; // indexed by enum job_state
+    uint64_t logical_bytes;                   // sum of capacity over snapshots
+    uint64_t data_bytes; // sum of data_bytes over snapshots: what they would take without dedup and
+                         // compression
+    uint64_t unique_bytes; // content of the stored chunks, decoded
+    uint64_t stored_bytes; // pack files
+    int64_t packs, records;
+    int64_t last_success_at; // newest completed backup job, 0 = never
+};
+
+int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats,
+                      struct error *err);
+
+#endif

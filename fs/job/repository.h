@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+//
+// A repository on disk as a whole: REPO/{config,lock,catalog.db,packs/,cache/}. Opened as its owner
+// (lock held, may change it) or as a viewer (catalog read-only, no lock; another process may own
+// it).
+#ifndef FS_JOB_REPOSITORY_H
+#define FS_JOB_REPOSITORY_H
+
+#include "base/cleanup.h"
+#include "catalog/catalog.h"
+#include "fs/store/repo_config.h"
+#include "fs/store/repo_lock.h"
+#include "fs/store/store.h"
+
+// Makes a repository in `dir`, which must not exist or be an empty folder (-ENOTEMPTY). config is
+// put in place last, so an interrupted init leaves no repository. 0 for chunk_size and
+// compression_level = defaults.
+int repository_init(const char *dir, uint32_t chunk_size, int compression_level, struct error *err);
+
+struct repository {
+    char *dir; // absolute, resolved
+    struct repo_config config;
+    struct catalog *catalog;
+    struct store *store; // NULL for a viewer
+    int lock_fd;         // -1 for a viewer
+};
+
+// `command` and `mountpoint` are told to others through the lock file. -EBUSY with the owner in
+// *ret_owner (may be NULL).
+int repository_open_owner(const char *dir, const char *command, const char *mountpoint,
+                          const struct store_options *options, struct repository *ret_repository,
+                          struct repo_lock_owner *ret_owner, struct error *err);
+int repository_open_viewer(const char *dir, struct repository *ret_repository, struct error *err);
+
+// Closes everything and gives the lock back, last. Accepts a zeroed struct with lock_fd -1.
+void repository_close(struct repository *repository);
+
+#endif

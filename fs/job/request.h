@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+//
+// The words written to triggers, parsed. The same parser serves the tree and the commands.
+#ifndef FS_JOB_REQUEST_H
+#define FS_JOB_REQUEST_H
+
+#include "base/error.h"
+#include "catalog/types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct backup_request {
+    int64_t context_id;
+    int64_t disk_id; // 0 = every disk of the VM
+    enum backup_mode mode;
+    enum job_trigger trigger;
+    char tags[TAGS_TEXT_SIZE]; // comma-separated, each once
+};
+
+// WORDS := [auto|full|incremental] [tag=X]… [trigger=manual|scheduled], blanks between, in any
+// order, each option but tag at most once. Nothing at all is auto, manual. Sets mode, trigger and
+// tags; leaves the ids alone. -EINVAL "unknown word 'x'".
+int backup_request_parse(const char *words, size_t len, struct backup_request *request,
+                         struct error *err);
+
+struct restore_request {
+    int64_t snapshot_id;
+    char target[SOURCE_TEXT_SIZE];
+    bool safety;
+};
+
+// LINE := [safety=on|off ]ABSOLUTE-PATH[ safety=on|off]; a path may hold blanks. -EINVAL for
+// anything else.
+int restore_request_parse(const char *line, size_t len, struct restore_request *request,
+                          struct error *err);
+
+#endif

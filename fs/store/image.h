@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+//
+// A snapshot opened as a disk: random access by byte, holes exact at chunk granularity.
+// An image may be used by many threads at once.
+#ifndef FS_STORE_IMAGE_H
+#define FS_STORE_IMAGE_H
+
+#include "fs/store/map.h"
+
+struct image;
+
+int image_open(struct store *store, const struct digest *root, uint64_t capacity,
+               uint32_t chunk_size, struct image **ret_image, struct error *err);
+struct image *image_close(struct image *image);
+
+uint64_t image_capacity(const struct image *image);
+uint32_t image_chunk_size(const struct image *image);
+
+// Copies up to `len` bytes from `offset`; fewer only at the end of the disk, 0 past it. Returns the
+// count or -errno; never a byte that did not pass its checksum.
+ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err);
+
+// The id at chunk number `chunk` (zero digest = hole).
+int image_chunk_id(struct image *image, uint64_t chunk, struct digest *ret_id, struct error *err);
+
+// lseek(2)'s SEEK_DATA and SEEK_HOLE: -ENXIO at or past the end, and for data when only holes
+// follow. The end is a hole.
+int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err);
+int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err);
+
+DEFINE_CLEANUP(struct image *, image_close)
+
+#endif

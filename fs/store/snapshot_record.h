@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// A snapshot's own record in a pack: all that the catalog knows of the snapshot and of what it
+// belongs to, as JSON (compact, keys sorted), so that the catalog can be rebuilt from packs alone.
+// Step 4 of the order of durability.
+#ifndef FS_STORE_SNAPSHOT_RECORD_H
+#define FS_STORE_SNAPSHOT_RECORD_H
+
+#include "base/digest.h"
+#include "base/name.h"
+#include "catalog/types.h"
+#include "fs/store/store.h"
+
+struct snapshot_record {
+    char uuid[UUID_TEXT_SIZE];
+    char parent_uuid[UUID_TEXT_SIZE]; // "" = none
+    char context_uuid[UUID_TEXT_SIZE], context_name[NAME_SIZE];
+    char disk_uuid[UUID_TEXT_SIZE], disk_name[NAME_SIZE];
+    char chain_uuid[UUID_TEXT_SIZE];
+    char job_uuid[UUID_TEXT_SIZE];
+    int64_t job_number;
+    int64_t chain_number, number;
+    bool foreign;
+    char source[SOURCE_TEXT_SIZE];
+    enum snapshot_kind kind;
+    enum job_trigger trigger;
+    char tags[TAGS_TEXT_SIZE];
+    char change_id[CHANGE_ID_SIZE];
+    struct digest digest;
+    uint64_t capacity;
+    uint32_t chunk_size;
+    uint64_t data_bytes, read_bytes, changed_bytes;
+    int64_t taken_at, started_at;
+};
+
+// Encodes and appends it (store_writer_put with RECORD_SNAPSHOT).
+int snapshot_record_put(struct store_writer *writer, const struct snapshot_record *record,
+                        struct digest *ret_id, struct error *err);
+
+// Parses a record's content. Trusts nothing: -ERROR_CORRUPT for a missing key, a wrong type, a name
+// name_check() refuses.
+int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *ret_record,
+                          struct error *err);
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//
+// The store: content-addressed records in packs, found through the catalog's chunk index.
+//
+// Order of durability (numbers as in docs/ARCHITECTURE.md): a writer appends records to an open
+// pack (1), seals it — index, fdatasync, rename, fsync of the folder — (2), and one transaction
+// adds pack and records to the catalog (3). A reader sees a record only after 3. Sealed packs never
+// change.
+//
+// Threads: a store may be used by all threads. A store_writer belongs to one thread, but
+// store_writer_knows() may be called from workers at the same time. A failed write, fsync or commit
+// poisons the writer: every later call on it returns that first error.
+#ifndef FS_STORE_STORE_H
+#define FS_STORE_STORE_H
+
+#include "base/cleanup.h"
+#include "base/digest.h"
+#include "catalog/catalog.h"
+#include "fs/store/chunk_coder.h"
+#include "fs/store/repo_config.h"
+
+struct store;
+struct store_writer;
+
+struct store_options {
+    uint64_t cache_bytes; // bound of the decoded-chunk cache; 0 = default (64 MiB)
+    uint64_t pack_bytes;  // a pack is sealed when it has grown past this; 0 = default (64 MiB)
+};
+
+// Makes the empty folders of a new repository (packs/, cache/). Durable on return.
+int store_create(const char *repo_dir, struct error *err);
+
+// `catalog` and `config` are borrowed and must outlive the store.
+int store_open(const char *repo_dir, const struct repo_config *config, struct catalog *catalog,
+               const struct store_options *options, struct store **ret_store, struct error *err);
+struct store *store_close(struct store *store);
+
+const struct repo_config *store_config(const struct store *store);
+const char *store_cache_dir(const struct store *store); // "REPO/cache", borrowed
+
+// Start-up, by the lock's owner, before any writer: removes open packs a crash left, adopts sealed
+// packs the catalog does not know (after checking their index), makes provisional packs of dead
+// jobs durable (the next run dedups against them), and removes cache temporaries. `report` gets one
+// sentence for each thing found. Damage is reported and left alone.
+int store_reconcile(struct store *store, void (*report)(const char *sentence, void *arg), void *arg,
+                    struct error *err);
+
+// --- writing
+// ---------------------------------------------------------------------------------------------
+
+int store_writer_open(struct store *store, int64_t job_id, struct store_writer **ret_writer,
+                      struct error *err);
+
+// 1 when `id` need not be stored again: in a durable pack, in a pack of this job, or appended by
+// this writer and still in the open pack. 0 when not known. -errno. Callable from any thread;
+// `conn` is the caller's own read lease.
+int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
+                       const struct digest *id, struct error *err);
+
+struct store_record {
+    enum record_kind kind;
+    enum record_codec codec;
+    struct digest id;
+    uint32_t raw_length;
+    const void *payload; // borrowed during the call
+    uint32_t payload_length;
+};
+
+// Appends a record unless this writer has appended that id already (then 0 bytes are added). Seals
+// and commits the pack when it is full.
+int store_writer_append(struct store_writer *writer, const struct store_record *record,
+                        struct error *err);
+
+// Encodes, hashes and appends `content`, unless it is known; for map nodes and snapshot records.
+int store_writer_put(struct store_writer *writer, enum record_kind kind, const void *content,
+                     size_t len, struct digest *ret_id, struct error *err);
+
+// Steps 2 and 3 for what is in the open pack; nothing to do when it is empty. After 0, everything
+// appended so far is sealed and in the catalog (provisional).
+int store_writer_seal(struct store_writer *writer, struct error *err);
+
+// Bytes this writer has added to the repository so far: headers, payloads, indexes.
+uint64_t store_writer_bytes(const struct store_writer *writer);
+
+// Ends the writer. An unsealed pack is removed. Accepts NULL.
+struct store_writer *store_writer_close(struct store_writer *writer);
+
+// Drops every provisional pack of a cancelled job, whose writers are closed: rows in one
+// transaction, then files.
+int store_drop_provisional(struct store *store, int64_t job_id, struct error *err);
+
+// --- reading
+// ---------------------------------------------------------------------------------------------
+
+// Reads, checks and decodes one record of the expected kind into a malloc'ed buffer. `conn` NULL: a
+// lease is taken for the call. -ENOENT is never returned: a missing record is damage
+// (-ERROR_CORRUPT), as are a wrong checksum, kind, length or id. Identity is re-proved (SHA-256)
+// for map nodes and snapshot records; for chunks when `prove` is true.
+int store_get(struct store *store, struct catalog_conn *conn, enum record_kind kind,
+              const struct digest *id, bool prove, void **ret_data, size_t *ret_len,
+              struct error *err);
+
+// As store_get() for a chunk of exactly `len` bytes, through the cache of decoded chunks, copying
+// [from, from + count) of it into `out`.
+int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                     size_t len, size_t from, size_t count, void *out, struct error *err);
+
+DEFINE_CLEANUP(struct store *, store_close)
+DEFINE_CLEANUP(struct store_writer *, store_writer_close)
+
+#endif
