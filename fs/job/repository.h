@@ -25,12 +25,13 @@ struct repository {
     int lock_fd;         // -1 for a viewer
 };
 
-// `command` and `mountpoint` are told to others through the lock file. -EBUSY with the owner in
-// *ret_owner (may be NULL).
+// Both open into *repository, whose address must not change until repository_close() (the store
+// borrows its config); after a failure it is closed already. `command` and `mountpoint` are told to
+// others through the lock file. -EBUSY with the owner in *ret_owner (may be NULL).
 int repository_open_owner(const char *dir, const char *command, const char *mountpoint,
-                          const struct store_options *options, struct repository *ret_repository,
+                          const struct store_options *options, struct repository *repository,
                           struct repo_lock_owner *ret_owner, struct error *err);
-int repository_open_viewer(const char *dir, struct repository *ret_repository, struct error *err);
+int repository_open_viewer(const char *dir, struct repository *repository, struct error *err);
 
 // Closes everything and gives the lock back, last. Accepts a zeroed struct with lock_fd -1.
 void repository_close(struct repository *repository);

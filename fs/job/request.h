@@ -25,6 +25,11 @@ struct backup_request {
 int backup_request_parse(const char *words, size_t len, struct backup_request *request,
                          struct error *err);
 
+// Adds one tag, or each of a comma-separated list, to `tags` unless it is there. -EINVAL: not a
+// tag, or too many; `tags` keeps what it held.
+int tags_add(char tags[TAGS_TEXT_SIZE], const char *tag, struct error *err);
+int tags_join(char tags[TAGS_TEXT_SIZE], const char *more, struct error *err);
+
 struct restore_request {
     int64_t snapshot_id;
     char target[SOURCE_TEXT_SIZE];

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// What the files of this room share of an engine. Not for other rooms.
+//
+// Lock order: engine->lock, then nothing. It is never held across catalog, store or file I/O, nor
+// while a listener runs.
+//
+// Invariant: whenever engine->lock is not held, every job that is pending in the catalog and may
+// run is in `pending` or about to be put there by the thread that wrote its record; every job that
+// is running has its job_run in `runs`; and no two runs are of the same context.
+#ifndef FS_JOB_ENGINE_STATE_H
+#define FS_JOB_ENGINE_STATE_H
+
+#include "base/pool.h"
+#include "fs/job/engine.h"
+#include "fs/job/events.h"
+#include "fs/job/job_run.h"
+
+struct pending_job {
+    int64_t job_id, context_id;
+    struct pending_job *prev, *next;
+};
+
+struct held_snapshot;
+
+struct engine {
+    struct repository repository;
+    struct pool *pool;
+    struct events *events;
+    pthread_t *threads;
+    unsigned thread_count;
+
+    pthread_mutex_t lock;
+    // guarded by lock
+    pthread_cond_t work;  // pending, runs or stopping changed
+    pthread_cond_t ended; // a job has ended: end_count changed
+    uint64_t end_count;
+    bool stopping;
+    struct pending_job *pending; // oldest first
+    struct job_run *runs;
+    struct held_snapshot *held; // uthash by snapshot id
+};
+
+// queue.c: the threads that run jobs.
+int queue_start(struct engine *engine, unsigned threads, struct error *err);
+void queue_stop(struct engine *engine);
+int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err);
+void queue_forget(struct engine *engine, int64_t job_id);
+// The run of a job under way, referenced; NULL when it is not running.
+struct job_run *queue_find_run(struct engine *engine, int64_t job_id);
+// Says which source or target a run uses now (slot 0 or 1; "" = none).
+void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, const char *path);
+// Writes a job's end and its log in one transaction, then tells everybody. While the catalog cannot
+// be written (no space) it tries again every two seconds: the job is not over before its record
+// says so. It gives up only when the engine stops; the next start then ends the job as interrupted.
+void queue_end_job(struct engine *engine, struct job_run *run, enum job_state state,
+                   const char *reason);
+
+// The second half of queue_end_job(), for an end that was recorded with the job's last disk.
+void queue_tell_end(struct engine *engine, struct job_run *run);
+
+// A job that the thread of another one runs (the safety backup of a restore): its run is visible
+// like any other, and stops with the outer one. NULL: out of memory. queue_end_inner() takes it
+// away again.
+struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id);
+void queue_end_inner(struct engine *engine, struct job_run *run);
+
+// reconcile.c
+int reconcile(struct engine *engine, struct error *err);
+
+// A job's state for how its work ended: 0 completed, -ECANCELED cancelled, anything else failed.
+static inline enum job_state job_state_of_result(int result)
+{
+    return result == 0 ? JOB_COMPLETED : result == -ECANCELED ? JOB_CANCELLED : JOB_FAILED;
+}
+
+#endif

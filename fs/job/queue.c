@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+//
+// The queue: which pending job runs next, and the threads that run them.
+//
+// The catalog is the truth about a job's state; the list here only says whom to ask next. A thread
+// takes the oldest pending job whose VM has no running one. A job that was cancelled in between is
+// found out by job_start(), which only moves pending jobs.
+#include "fs/job/backup.h"
+#include "fs/job/engine_state.h"
+#include "fs/job/restore.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <utlist.h>
+
+static bool context_is_busy(struct engine *engine, int64_t context_id)
+{
+    struct job_run *run;
+
+    DL_FOREACH(engine->runs, run)
+    {
+        if (run->context_id == context_id)
+            return true;
+    }
+    return false;
+}
+
+// Takes the next job that may run and puts its run in place of it. Called with the lock held; NULL
+// when there is none.
+static struct job_run *claim(struct engine *engine)
+{
+    struct pending_job *job, *tmp;
+
+    DL_FOREACH_SAFE(engine->pending, job, tmp)
+    {
+        if (context_is_busy(engine, job->context_id))
+            continue;
+        struct job_run *run = job_run_new(job->job_id, job->context_id);
+        if (!run)
+            return NULL; // memory is out: the job stays pending and is tried at the next change
+        DL_DELETE(engine->pending, job);
+        free(job);
+        DL_APPEND(engine->runs, run);
+        return run;
+    }
+    return NULL;
+}
+
+// pending → running in the catalog. A job that is pending no more (cancelled meanwhile) is left
+// alone: -EPROTO.
+static int begin(struct engine *engine, struct job_run *run, struct job_row *ret_job,
+                 struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = catalog_write_begin(engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = job_start(conn, run->job_id, err);
+    if (r == 0)
+        r = job_get(conn, run->job_id, ret_job, err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    if (r == 0)
+        r = fault_hit(FAULT_JOB_STARTED, err);
+    return r;
+}
+
+static void run_job(struct engine *engine, struct job_run *run)
+{
+    struct error err = ERROR_INIT;
+    struct job_row *job = calloc(1, sizeof(*job));
+    int r = job ? begin(engine, run, job, &err) : error_set(&err, -ENOMEM, "out of memory");
+
+    if (r == -EPROTO || r == -ENOENT) {
+        log_info("job %lld is not started: %s", (long long)run->job_id, error_message(&err));
+    } else if (r < 0) {
+        queue_end_job(engine, run, JOB_FAILED, error_message(&err));
+    } else {
+        events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
+        if (job->kind == JOB_RESTORE)
+            restore_job(engine, run, job);
+        else
+            backup_job(engine, run, job);
+    }
+    free(job);
+}
+
+static void release(struct engine *engine, struct job_run *run)
+{
+    pthread_mutex_lock(&engine->lock);
+    DL_DELETE(engine->runs, run);
+    engine->end_count++;
+    pthread_cond_broadcast(&engine->ended);
+    pthread_cond_broadcast(&engine->work);
+    pthread_mutex_unlock(&engine->lock);
+    job_run_unref(run);
+}
+
+struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id)
+{
+    struct job_run *run = job_run_new(job_id, outer->context_id);
+
+    if (!run)
+        return NULL;
+    run->outer = outer;
+    pthread_mutex_lock(&engine->lock);
+    DL_APPEND(engine->runs, run);
+    pthread_mutex_unlock(&engine->lock);
+    return run;
+}
+
+void queue_end_inner(struct engine *engine, struct job_run *run)
+{
+    release(engine, run);
+}
+
+static void *job_thread(void *arg)
+{
+    struct engine *engine = arg;
+
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->stopping) {
+        struct job_run *run = claim(engine);
+        if (!run) {
+            pthread_cond_wait(&engine->work, &engine->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&engine->lock);
+        run_job(engine, run);
+        release(engine, run);
+        pthread_mutex_lock(&engine->lock);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+int queue_start(struct engine *engine, unsigned threads, struct error *err)
+{
+    sigset_t all, old;
+    int r = 0;
+
+    engine->threads = calloc(threads, sizeof(*engine->threads));
+    if (!engine->threads)
+        return error_set(err, -ENOMEM, "out of memory");
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    for (unsigned i = 0; i < threads && r == 0; i++) {
+        r = pthread_create(&engine->threads[i], NULL, job_thread, engine);
+        if (r == 0) {
+            char name[16];
+            snprintf(name, sizeof(name), "bt-job-%u", i);
+            pthread_setname_np(engine->threads[i], name);
+            engine->thread_count++;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r != 0) {
+        queue_stop(engine);
+        return error_set_errno(err, -r, "cannot start a job thread");
+    }
+    return 0;
+}
+
+void queue_stop(struct engine *engine)
+{
+    struct pending_job *job, *tmp;
+    struct job_run *run;
+
+    pthread_mutex_lock(&engine->lock);
+    engine->stopping = true;
+    DL_FOREACH(engine->runs, run)
+    {
+        atomic_store(&run->interrupted, true);
+    }
+    pthread_cond_broadcast(&engine->work);
+    pthread_cond_broadcast(&engine->ended);
+    pthread_mutex_unlock(&engine->lock);
+
+    for (unsigned i = 0; i < engine->thread_count; i++)
+        pthread_join(engine->threads[i], NULL);
+    engine->thread_count = 0;
+    free(engine->threads);
+    engine->threads = NULL;
+    DL_FOREACH_SAFE(engine->pending, job, tmp)
+    {
+        DL_DELETE(engine->pending, job);
+        free(job);
+    }
+}
+
+int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err)
+{
+    struct pending_job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return error_set(err, -ENOMEM, "out of memory");
+    job->job_id = job_id;
+    job->context_id = context_id;
+    pthread_mutex_lock(&engine->lock);
+    DL_APPEND(engine->pending, job);
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->lock);
+    return 0;
+}
+
+void queue_forget(struct engine *engine, int64_t job_id)
+{
+    struct pending_job *job, *tmp;
+
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH_SAFE(engine->pending, job, tmp)
+    {
+        if (job->job_id == job_id) {
+            DL_DELETE(engine->pending, job);
+            free(job);
+        }
+    }
+    engine->end_count++;
+    pthread_cond_broadcast(&engine->ended);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+struct job_run *queue_find_run(struct engine *engine, int64_t job_id)
+{
+    struct job_run *run, *found = NULL;
+
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH(engine->runs, run)
+    {
+        if (run->job_id == job_id)
+            found = job_run_ref(run);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return found;
+}
+
+void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, const char *path)
+{
+    pthread_mutex_lock(&engine->lock);
+    snprintf(run->sources[slot], sizeof(run->sources[slot]), "%s", path);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static int write_end(struct engine *engine, struct job_run *run, enum job_state state,
+                     const char *reason, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct job_run_line *lines = job_run_take_log(run);
+    int r = catalog_write_begin(engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = job_run_write_log(run, lines, conn, err);
+    if (r == 0)
+        r = job_end(conn, run->job_id, state, reason, atomic_load(&run->done_bytes),
+                    atomic_load(&run->total_bytes), err);
+    if (r == 0)
+        r = fault_hit(FAULT_JOB_COMMIT, err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    job_run_settle_log(run, lines, r == 0);
+    return r;
+}
+
+// Waits two seconds, or until the engine stops: then false.
+static bool wait_to_try_again(struct engine *engine)
+{
+    struct timespec until;
+    bool stopping;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 2;
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->stopping &&
+           pthread_cond_timedwait(&engine->work, &engine->lock, &until) != ETIMEDOUT)
+        continue;
+    stopping = engine->stopping;
+    pthread_mutex_unlock(&engine->lock);
+    return !stopping;
+}
+
+void queue_tell_end(struct engine *engine, struct job_run *run)
+{
+    fault_hit(FAULT_JOB_COMMITTED, NULL);
+    pthread_mutex_lock(&engine->lock);
+    engine->end_count++;
+    pthread_cond_broadcast(&engine->ended);
+    pthread_mutex_unlock(&engine->lock);
+    events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
+}
+
+void queue_end_job(struct engine *engine, struct job_run *run, enum job_state state,
+                   const char *reason)
+{
+    struct error err = ERROR_INIT;
+    int r;
+
+    while ((r = write_end(engine, run, state, reason, &err)) < 0) {
+        log_error("the end of job %lld (%s) is not recorded: %s", (long long)run->job_id,
+                  job_state_to_word(state), error_message(&err));
+        if (!wait_to_try_again(engine))
+            return;
+        error_clear(&err);
+    }
+    queue_tell_end(engine, run);
+}
