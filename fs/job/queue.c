@@ -151,7 +151,7 @@ int queue_start(struct engine *engine, unsigned threads, struct error *err)
         r = pthread_create(&engine->threads[i], NULL, job_thread, engine);
         if (r == 0) {
             char name[16];
-            snprintf(name, sizeof(name), "bt-job-%u", i);
+            snprintf(name, sizeof(name), "bt-job-%u", i % 10000);
             pthread_setname_np(engine->threads[i], name);
             engine->thread_count++;
         }

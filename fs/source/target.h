@@ -7,8 +7,9 @@
 // block device, large enough
 // (-ENOSPC), not mounted (/proc/self/mountinfo by device number, loop devices backed by the file,
 // partitions and holders of the device in sysfs), not held exclusively (O_EXCL on block devices),
-// not locked (OFD and POSIX locks, as QEMU keeps on images; flock), all -EBUSY. While open, a
-// target holds an OFD write lock (files) or O_EXCL (devices) itself.
+// not locked (OFD and POSIX locks, as QEMU keeps on images; flock on files), not open for writing
+// in another process that we may look into, all -EBUSY. While open, a target holds an OFD write
+// lock itself, and O_EXCL besides on devices.
 //
 // Threads: read and write may be called from several threads at once.
 #ifndef FS_SOURCE_TARGET_H
@@ -27,14 +28,17 @@ struct target;
 // for.
 int target_check(const char *path, uint64_t capacity, struct error *err);
 
-// Checks and opens. For a path that does not exist (its folder must): a temporary
-// "PATH.backtree-XXXXXX" of exactly `capacity` bytes, all hole, mode 0600.
+// Checks and opens. For a path that does not exist (its folder must): a new file of exactly
+// `capacity` bytes, all hole, mode 0600, which has no name until target_publish() where the file
+// system can do that (O_TMPFILE: a crash leaves nothing), else the temporary name
+// "PATH.backtree-XXXXXX".
 int target_open(const char *path, uint64_t capacity, struct target **ret_target, struct error *err);
 
 // Closes; a new file that was not published is removed.
 struct target *target_close(struct target *target);
 
 bool target_is_new(const struct target *target);
+// The size of the target itself, which may be more than the disk's.
 uint64_t target_capacity(const struct target *target);
 // True when `path` is the same file or device as the source `text` names.
 bool target_is_source(const struct target *target, const char *text);
@@ -53,8 +57,8 @@ int target_write_zeros(struct target *target, size_t len, uint64_t offset, struc
 int target_flush(struct target *target, struct error *err);
 
 // Reads past the page cache (O_DIRECT on a second descriptor; where the file system has none, after
-// POSIX_FADV_DONTNEED). `buf` must be aligned to 4096 and hold `len` rounded up to that; `offset`
-// must be a multiple of 4096.
+// fdatasync and POSIX_FADV_DONTNEED). `buf` must be aligned to 4096 and hold `len` rounded up to
+// that; `offset` must be a multiple of 4096.
 int target_read_direct(struct target *target, void *buf, size_t len, uint64_t offset,
                        struct error *err);
 

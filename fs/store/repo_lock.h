@@ -24,6 +24,10 @@ struct repo_lock_owner {
 int repo_lock_acquire(const char *repo_dir, const char *command, const char *mountpoint,
                       int *ret_fd, struct repo_lock_owner *ret_owner, struct error *err);
 
+// Writes the owner's text anew, by the process that calls: after the daemon has forked, or once the
+// mountpoint is known.
+int repo_lock_describe(int fd, const char *command, const char *mountpoint, struct error *err);
+
 // Empties the file's text and gives the lock back.
 void repo_lock_release(int fd);
 

@@ -36,7 +36,8 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
 struct store *store_close(struct store *store);
 
 const struct repo_config *store_config(const struct store *store);
-const char *store_cache_dir(const struct store *store); // "REPO/cache", borrowed
+struct catalog *store_catalog(const struct store *store); // borrowed, as given to store_open()
+const char *store_cache_dir(const struct store *store);   // "REPO/cache", borrowed
 
 // Start-up, by the lock's owner, before any writer: removes open packs a crash left, adopts sealed
 // packs the catalog does not know (after checking their index), makes provisional packs of dead

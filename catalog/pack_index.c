@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+//
+// Rows of packs and chunks: where each record is stored. Knows nothing of pack files; kind and codec
+// are numbers here.
+#include "catalog/pack_index.h"
+
+#include "catalog/statement.h"
+
+static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack, size_t count,
+                       int64_t *ret_id, struct error *err)
+{
+    static const struct query insert = {
+        "add a pack",
+        "INSERT INTO packs (uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (uuid) DO NOTHING"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &insert, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_text(st, 1, pack->uuid, UUID_TEXT_SIZE);
+    statement_bind_optional(st, 2, pack->job_id);
+    statement_bind_size(st, 3, pack->file_bytes);
+    statement_bind_size(st, 4, pack->raw_bytes);
+    statement_bind_size(st, 5, count);
+    statement_bind_int(st, 6, pack->sealed_at);
+    rc = statement_run(st, err);
+    if (rc < 0)
+        return rc;
+    if (statement_changes(st) == 0)
+        return error_set(err, -EEXIST, "catalog: pack %s is known already", pack->uuid);
+    *ret_id = statement_inserted_id(st);
+    return 0;
+}
+
+static int insert_records(struct catalog_conn *conn, int64_t pack_id,
+                          const struct chunk_row *records, size_t count, struct error *err)
+{
+    static const struct query insert = {
+        "add a record",
+        "INSERT INTO chunks (id, pack_id, \"offset\", stored_length, raw_length, kind, codec) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &insert, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 2, pack_id);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        statement_rewind(st);
+        statement_bind_blob(st, 1, records[i].id.bytes, DIGEST_SIZE);
+        statement_bind_size(st, 3, records[i].offset);
+        statement_bind_int(st, 4, records[i].stored_length);
+        statement_bind_int(st, 5, records[i].raw_length);
+        statement_bind_int(st, 6, records[i].kind);
+        statement_bind_int(st, 7, records[i].codec);
+        rc = statement_run(st, err);
+    }
+    return rc;
+}
+
+int pack_insert(struct catalog_conn *conn, const struct pack_row *pack,
+                const struct chunk_row *records, size_t count, int64_t *ret_pack_id,
+                struct error *err)
+{
+    int64_t id = 0;
+    int rc = insert_pack(conn, pack, count, &id, err);
+    if (rc == 0)
+        rc = insert_records(conn, id, records, count, err);
+    if (rc == 0)
+        *ret_pack_id = id;
+    return rc;
+}
+
+int pack_make_durable(struct catalog_conn *conn, int64_t job_id, struct error *err)
+{
+    static const struct query update = {"make packs durable",
+                                        "UPDATE packs SET job_id = NULL WHERE job_id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &update, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, job_id);
+    return statement_run(st, err);
+}
+
+int pack_delete(struct catalog_conn *conn, int64_t pack_id, struct error *err)
+{
+    static const struct query delete = {"remove a pack", "DELETE FROM packs WHERE id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &delete, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, pack_id);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = error_set(err, -ENOENT, "catalog: no pack with the number %lld", (long long)pack_id);
+    return rc;
+}
+
+static int read_pack(struct statement *st, struct pack_row *ret_row, struct error *err)
+{
+    struct pack_row row = {0};
+    row.id = statement_int(st);
+    statement_text(st, row.uuid, sizeof(row.uuid));
+    row.job_id = statement_int(st);
+    row.file_bytes = statement_size(st);
+    row.raw_bytes = statement_size(st);
+    row.record_count = statement_size(st);
+    row.sealed_at = statement_int(st);
+    int rc = statement_check_row(st, err);
+    if (rc == 0)
+        *ret_row = row;
+    return rc;
+}
+
+int pack_each(struct catalog_conn *conn, int64_t provisional_of,
+              int (*fn)(const struct pack_row *row, void *arg, struct error *err), void *arg,
+              struct error *err)
+{
+    static const char what[] = "list packs";
+    static const struct query all = {
+        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
+              "  FROM packs ORDER BY id"};
+    static const struct query of_job = {
+        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
+              "  FROM packs WHERE job_id = ?1 ORDER BY id"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, provisional_of ? &of_job : &all, &st, err);
+    if (rc < 0)
+        return rc;
+    if (provisional_of)
+        statement_bind_int(st, 1, provisional_of);
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        struct pack_row row;
+        rc = read_pack(st, &row, err);
+        if (rc == 0)
+            rc = fn(&row, arg, err);
+    }
+    return rc;
+}
+
+int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
+                 struct chunk_location *ret_location, struct error *err)
+{
+    // CROSS JOIN: the id is looked up first, whatever the planner believes of the tables' sizes.
+    static const struct query find = {
+        "look up a chunk",
+        "SELECT c.kind, c.codec, c.\"offset\", c.stored_length, c.raw_length, p.id, p.uuid "
+        "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
+        " WHERE c.id = ?1 AND (p.job_id IS NULL OR p.job_id = ?2 OR ?2 = -1) LIMIT 1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_blob(st, 1, id->bytes, DIGEST_SIZE);
+    statement_bind_int(st, 2, job_id);
+    rc = statement_step(st, err);
+    if (rc <= 0)
+        return rc;
+    struct chunk_location location = {.record.id = *id};
+    location.record.kind = (uint8_t)statement_size(st);
+    location.record.codec = (uint8_t)statement_size(st);
+    location.record.offset = statement_size(st);
+    location.record.stored_length = statement_size32(st);
+    location.record.raw_length = statement_size32(st);
+    location.pack_id = statement_int(st);
+    statement_text(st, location.pack_uuid, sizeof(location.pack_uuid));
+    rc = statement_check_row(st, err);
+    if (rc < 0)
+        return rc;
+    *ret_location = location;
+    return 1;
+}

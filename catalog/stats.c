@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// Totals over the catalog's tables, added up when they are asked for. Reads only.
+#include "catalog/stats.h"
+
+#include "catalog/statement.h"
+
+static int read_counts(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
+{
+    static const struct query counts = {
+        "count VMs and disks",
+        "SELECT (SELECT count(*) FROM vm_backup_contexts), (SELECT count(*) FROM vm_disks), "
+        "       (SELECT max(last_success_at) FROM vm_backup_contexts)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &counts, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    stats->contexts = statement_int(st);
+    stats->disks = statement_int(st);
+    stats->last_success_at = statement_int(st);
+    return 0;
+}
+
+static int read_snapshots(struct catalog_conn *conn, struct catalog_stats *stats,
+                          struct error *err)
+{
+    static const struct query totals = {
+        "add up snapshots",
+        "SELECT count(DISTINCT chain_id), count(*), sum(capacity), sum(data_bytes) "
+        "  FROM backup_disks WHERE state = 'completed' AND forgotten_at IS NULL"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &totals, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    stats->chains = statement_int(st);
+    stats->snapshots = statement_int(st);
+    stats->logical_bytes = statement_size(st);
+    stats->data_bytes = statement_size(st);
+    return statement_check_row(st, err);
+}
+
+static int read_jobs(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
+{
+    static const struct query by_state = {
+        "count jobs", "SELECT state, count(*) FROM backup_jobs GROUP BY state"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &by_state, &st, err);
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        enum job_state state = job_state_from_word(statement_word(st));
+        statement_expect(st, state != JOB_STATE_UNKNOWN);
+        stats->jobs_by_state[state] = statement_int(st);
+        rc = statement_check_row(st, err);
+    }
+    return rc;
+}
+
+static int read_packs(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
+{
+    static const struct query totals = {
+        "add up packs",
+        "SELECT count(*), sum(record_count), sum(raw_bytes), sum(file_bytes) FROM packs"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &totals, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    stats->packs = statement_int(st);
+    stats->records = statement_int(st);
+    stats->unique_bytes = statement_size(st);
+    stats->stored_bytes = statement_size(st);
+    return statement_check_row(st, err);
+}
+
+int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats,
+                      struct error *err)
+{
+    struct catalog_stats stats = {0};
+    int rc = read_counts(conn, &stats, err);
+    if (rc == 0)
+        rc = read_snapshots(conn, &stats, err);
+    if (rc == 0)
+        rc = read_jobs(conn, &stats, err);
+    if (rc == 0)
+        rc = read_packs(conn, &stats, err);
+    if (rc == 0)
+        *ret_stats = stats;
+    return rc;
+}

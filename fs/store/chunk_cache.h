@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+//
+// The cache of decoded content: chunks and map nodes, by kind and id, bounded in bytes, least
+// recently used first to go. Its content needs no invalidation: an id names its content for ever.
+//
+// When many threads ask for the same content at once, one of them loads it and the others wait for
+// that. A load that fails is not kept, and each waiter gets the error as its own.
+#ifndef FS_STORE_CHUNK_CACHE_H
+#define FS_STORE_CHUNK_CACHE_H
+
+#include "base/cleanup.h"
+#include "base/digest.h"
+#include "base/error.h"
+#include "fs/store/pack_format.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct chunk_cache;
+
+// What is wanted: `count` bytes from `from` of the content of `id`, which is `len` bytes.
+struct chunk_request {
+    enum record_kind kind;
+    const struct digest *id;
+    size_t len;
+    size_t from, count;
+    void *out;
+};
+
+// Puts all request->len bytes of the content into `content`. Called with no lock held.
+typedef int (*chunk_cache_load_fn)(const struct chunk_request *request, void *content, void *arg,
+                                   struct error *err);
+
+// `bytes` bounds what the cache holds; content in use at the moment comes on top.
+int chunk_cache_new(uint64_t bytes, struct chunk_cache **ret_cache, struct error *err);
+struct chunk_cache *chunk_cache_free(struct chunk_cache *cache);
+
+// Copies out what is there already. Returns 1 done, 0 not there (also while another loads it). Does
+// not wait. -ERROR_CORRUPT when the content has another length than the request says.
+int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *request,
+                     struct error *err);
+
+// Copies out, after loading it when it is not there. May wait for another thread's load; the loader
+// must not itself need anything that a waiting caller holds. A request for all of a chunk loads
+// straight into `out` and leaves the cache as it was: who reads whole chunks reads each once, and
+// above us the kernel caches them too.
+int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *request,
+                     chunk_cache_load_fn load, void *arg, struct error *err);
+
+DEFINE_CLEANUP(struct chunk_cache *, chunk_cache_free)
+
+#endif

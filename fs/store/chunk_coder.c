@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+//
+// Contexts are made once and reused: fetching a digest and setting up zstd's tables would cost more
+// than a small chunk. zstd's are made at first use, so that a coder that only reads never pays for
+// a compressor. Frames carry their content size and no checksum of their own; the record's does
+// that.
+#include "fs/store/chunk_coder.h"
+
+#include "fs/store/repo_config.h"
+#include "fs/store/xxh.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <zstd.h>
+
+struct chunk_coder {
+    int level;
+    EVP_MD *md;
+    EVP_MD_CTX *md_ctx;
+    ZSTD_CCtx *compressor;   // NULL until the first encode
+    ZSTD_DCtx *decompressor; // NULL until the first decode
+};
+
+int chunk_coder_new(int compression_level, struct chunk_coder **ret_coder, struct error *err)
+{
+    struct chunk_coder *coder = calloc(1, sizeof(*coder));
+
+    if (!coder)
+        return error_set(err, -ENOMEM, "out of memory for a chunk coder");
+    coder->level = compression_level;
+    coder->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    coder->md_ctx = EVP_MD_CTX_new();
+    if (!coder->md || !coder->md_ctx) {
+        chunk_coder_free(coder);
+        return error_set(err, -ENOMEM, "SHA-256 is not available: %s",
+                         ERR_reason_error_string(ERR_peek_last_error()) ?: "out of memory");
+    }
+    *ret_coder = coder;
+    return 0;
+}
+
+struct chunk_coder *chunk_coder_free(struct chunk_coder *coder)
+{
+    if (!coder)
+        return NULL;
+    ZSTD_freeCCtx(coder->compressor);
+    ZSTD_freeDCtx(coder->decompressor);
+    EVP_MD_CTX_free(coder->md_ctx);
+    EVP_MD_free(coder->md);
+    free(coder);
+    return NULL;
+}
+
+// What is hashed in front of the content; chunks have none, so that sha256sum agrees with their id.
+static const char *domain_of(enum record_kind kind)
+{
+    static const char map_domain[16] = "backtree-map";
+    static const char snapshot_domain[16] = "backtree-snap";
+
+    switch (kind) {
+    case RECORD_MAP:
+        return map_domain;
+    case RECORD_SNAPSHOT:
+        return snapshot_domain;
+    default:
+        return NULL;
+    }
+}
+
+int chunk_coder_id(struct chunk_coder *coder, enum record_kind kind, const void *data, size_t len,
+                   struct digest *ret_id, struct error *err)
+{
+    const char *domain = domain_of(kind);
+    struct digest id;
+
+    if (!domain && kind != RECORD_CHUNK)
+        return error_set(err, -EINVAL, "no identity for records of kind %d", (int)kind);
+    if (EVP_DigestInit_ex2(coder->md_ctx, coder->md, NULL) != 1 ||
+        (domain && EVP_DigestUpdate(coder->md_ctx, domain, 16) != 1) ||
+        EVP_DigestUpdate(coder->md_ctx, data, len) != 1 ||
+        EVP_DigestFinal_ex(coder->md_ctx, id.bytes, NULL) != 1)
+        return error_set(err, -EIO, "SHA-256 failed: %s",
+                         ERR_reason_error_string(ERR_peek_last_error()) ?: "unknown reason");
+    *ret_id = id;
+    return 0;
+}
+
+size_t chunk_coder_bound(size_t len)
+{
+    return ZSTD_compressBound(len);
+}
+
+int chunk_coder_encode(struct chunk_coder *coder, const void *data, size_t len, void *out,
+                       size_t *ret_len, enum record_codec *ret_codec, struct error *err)
+{
+    size_t n;
+
+    if (!coder->compressor && !(coder->compressor = ZSTD_createCCtx()))
+        return error_set(err, -ENOMEM, "out of memory for zstd");
+    n = ZSTD_compressCCtx(coder->compressor, out, chunk_coder_bound(len), data, len, coder->level);
+    if (ZSTD_isError(n))
+        return error_set(err, -EIO, "zstd cannot compress %zu bytes: %s", len,
+                         ZSTD_getErrorName(n));
+    if (n > len - len / 32 || n >= len) {
+        *ret_len = len;
+        *ret_codec = CODEC_RAW;
+    } else {
+        *ret_len = n;
+        *ret_codec = CODEC_ZSTD;
+    }
+    return 0;
+}
+
+int chunk_coder_decode(struct chunk_coder *coder, enum record_codec codec, const void *payload,
+                       size_t len, void *out, size_t raw_length, struct error *err)
+{
+    size_t n;
+
+    if (codec == CODEC_RAW) {
+        if (len != raw_length)
+            return error_set(err, -ERROR_CORRUPT, "payload is %zu bytes instead of %zu", len,
+                             raw_length);
+        memcpy(out, payload, len);
+        return 0;
+    }
+    if (codec != CODEC_ZSTD)
+        return error_set(err, -EPROTONOSUPPORT, "unknown codec %d", (int)codec);
+    if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
+        return error_set(err, -ENOMEM, "out of memory for zstd");
+    n = ZSTD_decompressDCtx(coder->decompressor, out, raw_length, payload, len);
+    if (ZSTD_isError(n))
+        return error_set(err, -ERROR_CORRUPT, "payload does not decompress: %s",
+                         ZSTD_getErrorName(n));
+    if (n != raw_length)
+        return error_set(err, -ERROR_CORRUPT, "payload decompresses to %zu bytes instead of %zu", n,
+                         raw_length);
+    return 0;
+}
+
+// Data differs from zero early as a rule, so the first bytes are tested alone; then "every byte
+// equals the one before it" is one memcmp(3) of the buffer with itself, shifted by a block, which
+// the C library does with the widest registers the processor has.
+bool chunk_is_zero(const void *data, size_t len)
+{
+    static const uint8_t zeros[64];
+    const uint8_t *p = data;
+
+    if (len <= sizeof(zeros))
+        return memcmp(p, zeros, len) == 0;
+    return memcmp(p, zeros, sizeof(zeros)) == 0 &&
+           memcmp(p, p + sizeof(zeros), len - sizeof(zeros)) == 0;
+}
+
+struct fingerprint fingerprint_of(const void *data, size_t len, const uint8_t *secret)
+{
+    XXH128_hash_t hash = XXH3_128bits_withSecret(data, len, secret, FINGERPRINT_SECRET_SIZE);
+    XXH128_canonical_t canonical;
+    struct fingerprint fingerprint;
+
+    XXH128_canonicalFromHash(&canonical, hash);
+    _Static_assert(sizeof(canonical.digest) == sizeof(fingerprint.bytes), "XXH128 is 16 bytes");
+    memcpy(fingerprint.bytes, canonical.digest, sizeof(fingerprint.bytes));
+    return fingerprint;
+}

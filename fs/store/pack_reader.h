@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+//
+// Reading sealed packs and proving what is read: one record at a known place, or a whole index.
+// Every sentence about damage begins with "pack UUID at OFFSET".
+#ifndef FS_STORE_PACK_READER_H
+#define FS_STORE_PACK_READER_H
+
+#include "base/cleanup.h"
+#include "catalog/pack_index.h"
+#include "fs/store/chunk_coder.h"
+#include "fs/store/pack_backend.h"
+#include "fs/store/pack_format.h"
+
+#include <stdbool.h>
+
+// What a thread needs to read records: a coder and room for a payload. Never shared while in use.
+struct pack_decoder {
+    struct pack_decoder *next; // for an owner's free list
+    struct chunk_coder *coder;
+    uint8_t *scratch;
+    size_t scratch_size;
+};
+
+int pack_decoder_new(struct pack_decoder **ret_decoder, struct error *err);
+struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder);
+
+// Reads the record at `location`, compares it with what the catalog says of it, checks both
+// checksums and decodes its content into `out` (location->record.raw_length bytes). With `prove`
+// the identity is computed anew. -ERROR_CORRUPT for anything that does not fit, a missing pack
+// included.
+int pack_read_record(struct pack_backend *backend, struct pack_decoder *decoder,
+                     const struct chunk_location *location, bool prove, void *out,
+                     struct error *err);
+
+// Reads header, trailer and index of a sealed pack of `file_bytes` bytes. The entries are checked
+// to cover the file from header to index without gap or overlap. *ret_records is malloc'ed.
+int pack_read_index(struct pack_backend *backend, const char *uuid, uint64_t file_bytes,
+                    struct pack_header *ret_header, struct chunk_row **ret_records,
+                    size_t *ret_count, struct error *err);
+
+DEFINE_CLEANUP(struct pack_decoder *, pack_decoder_free)
+
+#endif

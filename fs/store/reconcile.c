@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+//
+// Start-up: what a crash left in packs/ and cache/ is compared with the catalog and dealt with.
+// Only names and sizes are looked at for packs the catalog knows, so the cost is one listing and
+// one walk over a table; only a pack it does not know is opened. Runs before any writer, by the
+// lock's owner, on one thread. Never repairs and never removes a sealed pack: what does not fit is
+// reported.
+#include "fs/store/store_members.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "catalog/pack_index.h"
+#include "fs/store/digest_hash.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+#include <uuid/uuid.h>
+
+struct found_pack {
+    UT_hash_handle hh;       // sealed ones
+    struct found_pack *next; // open ones
+    uuid_t key;              // random bytes, which is what the table's hash wants
+    char uuid[UUID_TEXT_SIZE];
+    uint64_t bytes;
+    bool known; // to the catalog
+};
+
+struct job_ids {
+    int64_t *ids;
+    size_t count;
+};
+
+struct reconcile {
+    struct store *store;
+    void (*report)(const char *sentence, void *arg);
+    void *report_arg;
+    struct found_pack *sealed; // a table
+    struct found_pack *open;   // a list
+    struct job_ids jobs;       // that own provisional packs
+};
+
+static void report(struct reconcile *rec, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void report(struct reconcile *rec, const char *fmt, ...)
+{
+    char sentence[ERROR_MESSAGE_MAX];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(sentence, sizeof(sentence), fmt, args);
+    va_end(args);
+    if (rec->report)
+        rec->report(sentence, rec->report_arg);
+}
+
+static void free_packs(struct reconcile *rec)
+{
+    struct found_pack *pack, *next;
+
+    LL_FOREACH_SAFE(rec->open, pack, next)
+    {
+        free(pack);
+    }
+    HASH_ITER(hh, rec->sealed, pack, next)
+    {
+        HASH_DEL(rec->sealed, pack);
+        free(pack);
+    }
+}
+
+// --- the listing
+// -------------------------------------------------------------------------------------------
+
+static int note_file(const struct pack_file *file, void *arg, struct error *err)
+{
+    struct reconcile *rec = arg;
+    struct found_pack *pack;
+
+    if (file->state == PACK_FILE_STRANGE) {
+        report(rec, "%s is no pack; it is left alone", file->name);
+        return 0;
+    }
+    pack = calloc(1, sizeof(*pack));
+    if (!pack)
+        return error_set(err, -ENOMEM, "out of memory for a list of packs");
+    memcpy(pack->uuid, file->uuid, sizeof(pack->uuid));
+    uuid_parse(pack->uuid, pack->key); // the backend only gives names that are uuids
+    pack->bytes = file->bytes;
+    if (file->state == PACK_FILE_OPEN) {
+        LL_PREPEND(rec->open, pack);
+        return 0;
+    }
+    HASH_ADD(hh, rec->sealed, key, sizeof(pack->key), pack);
+    if (pack->hh.tbl)
+        return 0;
+    free(pack);
+    return error_set(err, -ENOMEM, "out of memory for a list of packs");
+}
+
+static int note_job(struct reconcile *rec, int64_t job_id, struct error *err)
+{
+    int64_t *ids;
+
+    for (size_t i = 0; i < rec->jobs.count; i++) {
+        if (rec->jobs.ids[i] == job_id)
+            return 0;
+    }
+    ids = realloc(rec->jobs.ids, (rec->jobs.count + 1) * sizeof(*ids));
+    if (!ids)
+        return error_set(err, -ENOMEM, "out of memory for a list of jobs");
+    rec->jobs.ids = ids;
+    rec->jobs.ids[rec->jobs.count++] = job_id;
+    return 0;
+}
+
+static int compare_row(const struct pack_row *row, void *arg, struct error *err)
+{
+    struct reconcile *rec = arg;
+    struct found_pack *pack;
+    uuid_t key;
+
+    if (uuid_parse(row->uuid, key) != 0)
+        return error_set(err, -ERROR_CORRUPT, "the catalog has a pack named '%s'", row->uuid);
+    HASH_FIND(hh, rec->sealed, key, sizeof(key), pack);
+    if (!pack) {
+        report(rec, "damage: pack %s is missing", row->uuid);
+    } else {
+        pack->known = true;
+        if (pack->bytes != row->file_bytes)
+            report(rec, "damage: pack %s has %" PRIu64 " bytes instead of %" PRIu64, row->uuid,
+                   pack->bytes, row->file_bytes);
+    }
+    return row->job_id != 0 ? note_job(rec, row->job_id, err) : 0;
+}
+
+static int compare_with_catalog(struct reconcile *rec, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(rec->store->catalog, &conn, err);
+
+    return r < 0 ? r : pack_each(conn, 0, compare_row, rec, err);
+}
+
+// --- dealing with it
+// ---------------------------------------------------------------------------------------
+
+static int remove_open(struct reconcile *rec, struct error *err)
+{
+    struct found_pack *pack;
+
+    LL_FOREACH(rec->open, pack)
+    {
+        int r = pack_backend_remove(rec->store->backend, pack->uuid, PACK_FILE_OPEN, err);
+
+        if (r < 0)
+            return r;
+        report(rec, "removed the open pack %s (%" PRIu64 " bytes) that was never sealed",
+               pack->uuid, pack->bytes);
+    }
+    return 0;
+}
+
+static int insert_adopted(struct reconcile *rec, const struct found_pack *pack,
+                          const struct chunk_row *records, size_t count, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct pack_row row = {
+        .file_bytes = pack->bytes,
+        .record_count = count,
+        .sealed_at = clock_now(),
+    };
+    int64_t pack_id;
+    int r = catalog_write_begin(rec->store->catalog, &conn, err);
+
+    if (r < 0)
+        return r;
+    memcpy(row.uuid, pack->uuid, sizeof(row.uuid));
+    for (size_t i = 0; i < count; i++)
+        row.raw_bytes += records[i].kind == RECORD_CHUNK ? records[i].raw_length : 0;
+    r = pack_insert(conn, &row, records, count, &pack_id, err);
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+// A pack that was sealed before a crash and never committed. Damage in it is no reason not to
+// start: nothing refers to it.
+static int adopt(struct reconcile *rec, const struct found_pack *pack, struct error *err)
+{
+    AUTO_FREE struct chunk_row *records = NULL;
+    struct error local = ERROR_INIT;
+    struct pack_header header;
+    size_t count;
+    int r = pack_read_index(rec->store->backend, pack->uuid, pack->bytes, &header, &records, &count,
+                            &local);
+
+    if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT) {
+        report(rec, "a pack the catalog does not know is left alone: %s", error_message(&local));
+        return 0;
+    }
+    if (r < 0)
+        return error_set(err, r, "%s", error_message(&local));
+    if (memcmp(header.repository_uuid, rec->store->repository_uuid,
+               sizeof(header.repository_uuid)) != 0) {
+        report(rec, "pack %s belongs to another repository; it is left alone", pack->uuid);
+        return 0;
+    }
+    r = insert_adopted(rec, pack, records, count, err);
+    if (r == 0)
+        report(rec, "adopted the sealed pack %s (%zu records)", pack->uuid, count);
+    return r;
+}
+
+static int adopt_unknown(struct reconcile *rec, struct error *err)
+{
+    struct found_pack *pack, *next;
+
+    HASH_ITER(hh, rec->sealed, pack, next)
+    {
+        int r = pack->known ? 0 : adopt(rec, pack, err);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+// No job runs at start-up, so whoever owns provisional packs is dead.
+static int make_durable(struct reconcile *rec, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r;
+
+    if (rec->jobs.count == 0)
+        return 0;
+    r = catalog_write_begin(rec->store->catalog, &conn, err);
+    for (size_t i = 0; r == 0 && i < rec->jobs.count; i++)
+        r = pack_make_durable(conn, rec->jobs.ids[i], err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    for (size_t i = 0; r == 0 && i < rec->jobs.count; i++)
+        report(rec, "kept the packs of the interrupted job %" PRId64, rec->jobs.ids[i]);
+    return r;
+}
+
+static bool is_temporary(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 4 && strcmp(name + len - 4, ".tmp") == 0;
+}
+
+static int remove_temporaries(struct reconcile *rec, struct error *err)
+{
+    const char *path = rec->store->cache_dir;
+    struct dirent *entry;
+    DIR *dir = opendir(path);
+    int r = 0;
+
+    if (!dir)
+        return error_set_errno(err, -errno, "cannot list %s", path);
+    while (r == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
+        if (!is_temporary(entry->d_name))
+            continue;
+        if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+            r = error_set_errno(err, -errno, "cannot remove %s/%s", path, entry->d_name);
+        else
+            report(rec, "removed the unfinished cache/%s", entry->d_name);
+    }
+    if (r == 0 && errno != 0)
+        r = error_set_errno(err, -errno, "cannot list %s", path);
+    closedir(dir);
+    return r;
+}
+
+int store_reconcile(struct store *store, void (*report_fn)(const char *sentence, void *arg),
+                    void *arg, struct error *err)
+{
+    struct reconcile rec = {.store = store, .report = report_fn, .report_arg = arg};
+    int r = pack_backend_list(store->backend, note_file, &rec, err);
+
+    if (r == 0)
+        r = compare_with_catalog(&rec, err);
+    if (r == 0)
+        r = fault_hit(FAULT_RECONCILE, err);
+    if (r == 0)
+        r = remove_open(&rec, err);
+    if (r == 0)
+        r = adopt_unknown(&rec, err);
+    if (r == 0)
+        r = make_durable(&rec, err);
+    if (r == 0)
+        r = remove_temporaries(&rec, err);
+    free_packs(&rec);
+    free(rec.jobs.ids);
+    return r;
+}

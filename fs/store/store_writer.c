@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: MIT
+//
+// Writing: a job's records go into one open pack at a time, which is sealed and committed when it
+// is full. Owns the open pack, its index in memory, and the ids this writer wrote last.
+//
+// The ids serve two ends. Workers ask whether a chunk need be stored (store_writer_knows()) with
+// read leases that may be older than the last commit, so an id must be known from its append on,
+// without a gap while its pack passes from "open" to "in the catalog": the ids of the open pack
+// *and* of the one sealed before it are kept, which also bounds the memory. A lease older than
+// two packs can at worst make a worker offer a chunk again, which then is stored twice; the map
+// does not depend on it.
+//
+// Threads: one owner appends and seals. `lock` guards what knows() reads: the ids, and the first
+// error, which poisons the writer.
+#include "fs/store/store_members.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "fs/store/digest_hash.h"
+
+#include <string.h>
+#include <uuid/uuid.h>
+
+// With the smallest, best compressed chunks the index and not the content is what grows.
+#define PACK_RECORDS_MAX 32768
+
+struct id_entry {
+    UT_hash_handle hh;
+    struct digest id;
+};
+
+struct store_writer {
+    // constant
+    struct store *store;
+    int64_t job_id;
+
+    // the owner's alone
+    struct chunk_coder *coder;
+    uint8_t *encoded; // room for a put()
+    size_t encoded_size;
+    struct pack_sink *sink; // NULL: no open pack
+    char pack_uuid[UUID_TEXT_SIZE];
+    uint64_t pack_offset; // bytes appended to the open pack
+    uint64_t raw_bytes;   // content of its chunk records
+    struct chunk_row *records;
+    size_t record_count, record_room;
+    uint64_t bytes;
+
+    pthread_rwlock_t lock;
+    struct id_entry *open_ids;   // of the open pack
+    struct id_entry *sealed_ids; // of the pack before it
+    struct error poison;         // code 0 while nothing failed
+};
+
+static void ids_free(struct id_entry **ids)
+{
+    struct id_entry *entry, *next;
+
+    HASH_ITER(hh, *ids, entry, next)
+    {
+        HASH_DEL(*ids, entry);
+        free(entry);
+    }
+}
+
+static bool ids_have(struct id_entry *ids, const struct digest *id)
+{
+    struct id_entry *entry;
+
+    HASH_FIND(hh, ids, id, sizeof(*id), entry);
+    return entry != NULL;
+}
+
+static int ids_add(struct id_entry **ids, const struct digest *id, struct error *err)
+{
+    struct id_entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry) {
+        entry->id = *id;
+        HASH_ADD(hh, *ids, id, sizeof(entry->id), entry);
+        if (entry->hh.tbl)
+            return 0;
+        free(entry);
+    }
+    return error_set(err, -ENOMEM, "out of memory for the ids of a pack");
+}
+
+int store_writer_open(struct store *store, int64_t job_id, struct store_writer **ret_writer,
+                      struct error *err)
+{
+    AUTO(store_writer_close) struct store_writer *writer = NULL;
+    int r;
+
+    // 0 and -1 mean "durable" and "any" to the catalog.
+    if (job_id <= 0)
+        return error_set(err, -EINVAL, "a writer needs the job it writes for");
+    writer = calloc(1, sizeof(*writer));
+    if (!writer)
+        return error_set(err, -ENOMEM, "out of memory for a writer");
+    pthread_rwlock_init(&writer->lock, NULL);
+    writer->store = store;
+    writer->job_id = job_id;
+    r = chunk_coder_new(store->config->compression_level, &writer->coder, err);
+    if (r < 0)
+        return r;
+    *ret_writer = TAKE(writer, NULL);
+    return 0;
+}
+
+struct store_writer *store_writer_close(struct store_writer *writer)
+{
+    if (!writer)
+        return NULL;
+    pack_sink_close(writer->sink);
+    ids_free(&writer->open_ids);
+    ids_free(&writer->sealed_ids);
+    chunk_coder_free(writer->coder);
+    free(writer->encoded);
+    free(writer->records);
+    pthread_rwlock_destroy(&writer->lock);
+    free(writer);
+    return NULL;
+}
+
+uint64_t store_writer_bytes(const struct store_writer *writer)
+{
+    return writer->bytes;
+}
+
+// --- poison
+// ------------------------------------------------------------------------------------------------
+
+static int poisoned(struct store_writer *writer, struct error *err) // lock held, or the owner
+{
+    if (writer->poison.code == 0)
+        return 0;
+    return error_set(err, writer->poison.code, "%s", writer->poison.message);
+}
+
+// Keeps the first error for every later call, and hands it to this one.
+static int poison(struct store_writer *writer, int code, const struct error *cause,
+                  struct error *err)
+{
+    pthread_rwlock_wrlock(&writer->lock);
+    error_set(&writer->poison, code, "%s", error_message(cause));
+    pthread_rwlock_unlock(&writer->lock);
+    return poisoned(writer, err);
+}
+
+int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
+                       const struct digest *id, struct error *err)
+{
+    struct chunk_location location;
+    bool known;
+    int r;
+
+    pthread_rwlock_rdlock(&writer->lock);
+    r = poisoned(writer, err);
+    known = r == 0 && (ids_have(writer->open_ids, id) || ids_have(writer->sealed_ids, id));
+    pthread_rwlock_unlock(&writer->lock);
+    if (r < 0)
+        return r;
+    return known ? 1 : chunk_lookup(conn, id, writer->job_id, &location, err);
+}
+
+// --- sealing
+// -----------------------------------------------------------------------------------------------
+
+static int make_index(const struct store_writer *writer, uint8_t **ret_index, size_t *ret_len,
+                      struct error *err)
+{
+    size_t entries = writer->record_count * PACK_INDEX_ENTRY_SIZE;
+    uint8_t *index = malloc(entries + PACK_TRAILER_SIZE);
+    struct pack_trailer trailer = {
+        .index_offset = writer->pack_offset,
+        .entry_count = writer->record_count,
+    };
+
+    if (!index)
+        return error_set(err, -ENOMEM, "out of memory for an index of %zu entries",
+                         writer->record_count);
+    for (size_t i = 0; i < writer->record_count; i++) {
+        const struct chunk_row *row = &writer->records[i];
+        struct pack_index_entry entry = {
+            .id = row->id,
+            .offset = row->offset,
+            .raw_length = row->raw_length,
+            .stored_length = row->stored_length,
+            .kind = (enum record_kind)row->kind,
+            .codec = (enum record_codec)row->codec,
+        };
+
+        pack_index_entry_encode(&entry, index + i * PACK_INDEX_ENTRY_SIZE);
+    }
+    trailer.index_checksum = pack_checksum(index, entries);
+    pack_trailer_encode(&trailer, index + entries);
+    *ret_index = index;
+    *ret_len = entries + PACK_TRAILER_SIZE;
+    return 0;
+}
+
+// Step 2.
+static int seal_pack(struct store_writer *writer, struct error *err)
+{
+    AUTO_FREE uint8_t *index = NULL;
+    size_t len = 0;
+    int r = make_index(writer, &index, &len, err);
+
+    if (r == 0)
+        r = pack_sink_seal(writer->sink, index, len, err);
+    if (r < 0)
+        return r;
+    writer->sink = pack_sink_close(writer->sink);
+    writer->pack_offset += len;
+    writer->bytes += len;
+    return fault_hit(FAULT_PACK_SEALED, err);
+}
+
+// Step 3. A pack whose commit failed is left as it is, since the commit may have come through all
+// the same: the next start finds it in the catalog, or adopts it.
+static int commit_pack(struct store_writer *writer, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct pack_row row = {
+        .job_id = writer->job_id,
+        .file_bytes = writer->pack_offset,
+        .raw_bytes = writer->raw_bytes,
+        .record_count = writer->record_count,
+        .sealed_at = clock_now(),
+    };
+    int64_t pack_id;
+    int r = catalog_write_begin(writer->store->catalog, &conn, err);
+
+    if (r < 0)
+        return r;
+    memcpy(row.uuid, writer->pack_uuid, sizeof(row.uuid));
+    r = pack_insert(conn, &row, writer->records, writer->record_count, &pack_id, err);
+    if (r == 0)
+        r = fault_hit(FAULT_PACK_COMMIT, err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    if (r == 0)
+        r = fault_hit(FAULT_PACK_COMMITTED, err);
+    return r;
+}
+
+static void forget_pack(struct store_writer *writer)
+{
+    struct id_entry *old;
+
+    writer->pack_offset = 0;
+    writer->raw_bytes = 0;
+    writer->record_count = 0;
+    pthread_rwlock_wrlock(&writer->lock);
+    old = writer->sealed_ids;
+    writer->sealed_ids = writer->open_ids;
+    writer->open_ids = NULL;
+    pthread_rwlock_unlock(&writer->lock);
+    ids_free(&old);
+}
+
+int store_writer_seal(struct store_writer *writer, struct error *err)
+{
+    struct error cause = ERROR_INIT;
+    int r = poisoned(writer, err);
+
+    if (r < 0 || writer->record_count == 0)
+        return r;
+    r = seal_pack(writer, &cause);
+    if (r == 0)
+        r = commit_pack(writer, &cause);
+    if (r < 0)
+        return poison(writer, r, &cause, err);
+    forget_pack(writer);
+    return 0;
+}
+
+// --- appending
+// ---------------------------------------------------------------------------------------------
+
+static int begin_pack(struct store_writer *writer, struct error *err)
+{
+    struct pack_header header = {.created_at = clock_now()};
+    uint8_t bytes[PACK_HEADER_SIZE];
+    int r;
+
+    if (writer->sink)
+        return 0;
+    uuid_generate_random(header.uuid);
+    uuid_unparse_lower(header.uuid, writer->pack_uuid);
+    memcpy(header.repository_uuid, writer->store->repository_uuid, sizeof(header.repository_uuid));
+    r = pack_backend_create(writer->store->backend, writer->pack_uuid, &writer->sink, err);
+    if (r < 0)
+        return r;
+    pack_header_encode(&header, bytes);
+    r = pack_sink_append(writer->sink, bytes, sizeof(bytes), err);
+    if (r < 0)
+        return r;
+    writer->pack_offset = sizeof(bytes);
+    writer->bytes += sizeof(bytes);
+    return 0;
+}
+
+static int reserve_row(struct store_writer *writer, struct error *err)
+{
+    size_t room = writer->record_room ? writer->record_room * 2 : 1024;
+    struct chunk_row *records;
+
+    if (writer->record_count < writer->record_room)
+        return 0;
+    records = realloc(writer->records, room * sizeof(*records));
+    if (!records)
+        return error_set(err, -ENOMEM, "out of memory for the index of a pack");
+    writer->records = records;
+    writer->record_room = room;
+    return 0;
+}
+
+static int write_record(struct store_writer *writer, const struct store_record *record,
+                        struct error *err)
+{
+    struct record_header header = {
+        .kind = record->kind,
+        .codec = record->codec,
+        .raw_length = record->raw_length,
+        .stored_length = record->payload_length,
+        .id = record->id,
+        .payload_checksum = pack_checksum(record->payload, record->payload_length),
+    };
+    uint8_t bytes[PACK_RECORD_HEADER_SIZE];
+    int r;
+
+    record_header_encode(&header, bytes);
+    r = pack_sink_append(writer->sink, bytes, sizeof(bytes), err);
+    if (r == 0)
+        r = pack_sink_append(writer->sink, record->payload, record->payload_length, err);
+    if (r < 0)
+        return r;
+    writer->records[writer->record_count++] = (struct chunk_row){
+        .id = record->id,
+        .kind = (uint8_t)record->kind,
+        .codec = (uint8_t)record->codec,
+        .offset = writer->pack_offset,
+        .stored_length = record->payload_length,
+        .raw_length = record->raw_length,
+    };
+    writer->pack_offset += sizeof(bytes) + (uint64_t)record->payload_length;
+    writer->bytes += sizeof(bytes) + (uint64_t)record->payload_length;
+    if (record->kind == RECORD_CHUNK)
+        writer->raw_bytes += record->raw_length;
+    return 0;
+}
+
+// An id becomes known only after its record was appended without an error.
+static int append(struct store_writer *writer, const struct store_record *record, struct error *err)
+{
+    int r = begin_pack(writer, err);
+
+    if (r == 0)
+        r = reserve_row(writer, err);
+    if (r == 0)
+        r = write_record(writer, record, err);
+    if (r < 0)
+        return r;
+    pthread_rwlock_wrlock(&writer->lock);
+    r = ids_add(&writer->open_ids, &record->id, err);
+    pthread_rwlock_unlock(&writer->lock);
+    return r;
+}
+
+static int check_record(const struct store_record *record, struct error *err)
+{
+    bool kind = record->kind >= RECORD_CHUNK && record->kind <= RECORD_SNAPSHOT;
+    bool codec = record->codec == CODEC_ZSTD ||
+                 (record->codec == CODEC_RAW && record->payload_length == record->raw_length);
+
+    if (!kind || !codec || record->raw_length == 0 || record->raw_length > PACK_PAYLOAD_MAX ||
+        record->payload_length == 0 || record->payload_length > PACK_PAYLOAD_MAX ||
+        digest_is_zero(&record->id))
+        return error_set(err, -EINVAL, "a record of kind %d, codec %d, lengths %u and %u is none",
+                         (int)record->kind, (int)record->codec, record->raw_length,
+                         record->payload_length);
+    return 0;
+}
+
+int store_writer_append(struct store_writer *writer, const struct store_record *record,
+                        struct error *err)
+{
+    struct error cause = ERROR_INIT;
+    int r = poisoned(writer, err);
+
+    if (r == 0)
+        r = check_record(record, err);
+    if (r < 0)
+        return r;
+    // Only this thread changes the ids, so it may read them without the lock.
+    if (ids_have(writer->open_ids, &record->id) || ids_have(writer->sealed_ids, &record->id))
+        return 0;
+    r = append(writer, record, &cause);
+    if (r < 0)
+        return poison(writer, r, &cause, err);
+    if (writer->pack_offset >= writer->store->pack_bytes ||
+        writer->record_count >= PACK_RECORDS_MAX)
+        return store_writer_seal(writer, err);
+    return 0;
+}
+
+static int known(struct store_writer *writer, const struct digest *id, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(writer->store->catalog, &conn, err);
+
+    return r < 0 ? r : store_writer_knows(writer, conn, id, err);
+}
+
+static int reserve_encoded(struct store_writer *writer, size_t len, struct error *err)
+{
+    uint8_t *encoded;
+
+    if (writer->encoded_size >= len)
+        return 0;
+    encoded = realloc(writer->encoded, len);
+    if (!encoded)
+        return error_set(err, -ENOMEM, "out of memory for a record of %zu bytes", len);
+    writer->encoded = encoded;
+    writer->encoded_size = len;
+    return 0;
+}
+
+int store_writer_put(struct store_writer *writer, enum record_kind kind, const void *content,
+                     size_t len, struct digest *ret_id, struct error *err)
+{
+    struct store_record record = {.kind = kind, .raw_length = (uint32_t)len};
+    size_t payload_length;
+    int r = poisoned(writer, err);
+
+    if (r < 0)
+        return r;
+    if (len == 0 || len > PACK_PAYLOAD_MAX)
+        return error_set(err, -EINVAL, "a record of %zu bytes cannot be stored", len);
+    r = chunk_coder_id(writer->coder, kind, content, len, &record.id, err);
+    if (r == 0)
+        r = known(writer, &record.id, err);
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        r = reserve_encoded(writer, chunk_coder_bound(len), err);
+        if (r == 0)
+            r = chunk_coder_encode(writer->coder, content, len, writer->encoded, &payload_length,
+                                   &record.codec, err);
+        if (r < 0)
+            return r;
+        record.payload = record.codec == CODEC_RAW ? content : writer->encoded;
+        record.payload_length = (uint32_t)payload_length;
+        r = store_writer_append(writer, &record, err);
+        if (r < 0)
+            return r;
+    }
+    *ret_id = record.id;
+    return 0;
+}
+
+// --- dropping
+// ----------------------------------------------------------------------------------------------
+
+struct pack_list {
+    struct pack_row *rows;
+    size_t count, room;
+};
+
+static int collect_pack(const struct pack_row *row, void *arg, struct error *err)
+{
+    struct pack_list *list = arg;
+
+    if (list->count == list->room) {
+        size_t room = list->room ? list->room * 2 : 64;
+        struct pack_row *rows = realloc(list->rows, room * sizeof(*rows));
+
+        if (!rows)
+            return error_set(err, -ENOMEM, "out of memory for a list of packs");
+        list->rows = rows;
+        list->room = room;
+    }
+    list->rows[list->count++] = *row;
+    return 0;
+}
+
+static int drop_rows(struct store *store, int64_t job_id, struct pack_list *list, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = catalog_write_begin(store->catalog, &conn, err);
+
+    if (r == 0)
+        r = pack_each(conn, job_id, collect_pack, list, err);
+    for (size_t i = 0; r == 0 && i < list->count; i++)
+        r = pack_delete(conn, list->rows[i].id, err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    return r;
+}
+
+int store_drop_provisional(struct store *store, int64_t job_id, struct error *err)
+{
+    struct pack_list list = {0};
+    int r;
+
+    // To pack_each() 0 means every pack there is.
+    if (job_id <= 0)
+        return error_set(err, -EINVAL, "packs can only be dropped for one job");
+    r = drop_rows(store, job_id, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count; i++)
+        r = pack_backend_remove(store->backend, list.rows[i].uuid, PACK_FILE_SEALED, err);
+    free(list.rows);
+    return r;
+}

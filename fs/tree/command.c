@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT
+//
+// The meaning of trigger files; see command.h.
+#include "fs/tree/command.h"
+
+#include "fs/tree/tree_state.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool command_has_default(enum node_kind kind)
+{
+    return kind == NODE_VM_BACKUP || kind == NODE_DISK_BACKUP || kind == NODE_JOB_CANCEL;
+}
+
+// --- refusing early
+// ----------------------------------------------------------------------------------------
+
+static int count_disk(const struct disk_row *row, void *arg, struct error *err)
+{
+    (void)row;
+    (void)err;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int check_row(struct catalog_conn *conn, struct node node, const union node_row *row,
+                     struct error *err)
+{
+    int disks = 0;
+
+    switch (node.kind) {
+    case NODE_VM_BACKUP:
+        if (disk_each(conn, node.id, count_disk, &disks, err) < 0)
+            return err->code;
+        if (disks == 0)
+            return error_set(err, -ENOENT, "VM %s has no disks; mkdir vms/%s/DISK adds one",
+                             row->context.name, row->context.name);
+        return 0;
+    case NODE_DISK_BACKUP:
+        if (row->disk.source[0] == '\0')
+            return error_set(err, -ENOENT,
+                             "disk %s/%s has no source yet; write its path to the file source",
+                             row->disk.context_name, row->disk.name);
+        return 0;
+    case NODE_JOB_CANCEL:
+        if (job_state_is_ended(row->job.state))
+            return error_set(err, -EALREADY, "job %" PRId64 " has ended already: %s", row->job.id,
+                             job_state_to_word(row->job.state));
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+int command_check(struct tree *tree, struct node node, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    union node_row row;
+
+    if (atomic_load(&tree->closing))
+        return error_set(err, -EROFS, "the repository is being unmounted");
+    int r = tree_read_begin(tree, &conn, err);
+    if (r < 0)
+        return r;
+    r = node_load(conn, node, &row, err);
+    return r < 0 ? r : check_row(conn, node, &row, err);
+}
+
+// --- running
+// ---------------------------------------------------------------------------------------------
+
+static int run_backup(struct tree *tree, struct node node, const char *words, size_t len,
+                      int64_t *ret_job_id, struct error *err)
+{
+    AUTO_FREE struct backup_request *request = calloc(1, sizeof(*request));
+    struct disk_row disk;
+
+    if (!request)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = backup_request_parse(words, len, request, err);
+    if (r < 0)
+        return r;
+    request->context_id = node.id;
+    if (node.kind == NODE_DISK_BACKUP) {
+        AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+        r = tree_read_begin(tree, &conn, err);
+        if (r < 0)
+            return r;
+        r = disk_get(conn, node.id, &disk, err);
+        if (r < 0)
+            return r;
+        request->context_id = disk.context_id;
+        request->disk_id = disk.id;
+    }
+    return engine_request_backup(tree->engine, request, ret_job_id, NULL, err);
+}
+
+static int run_restore(struct tree *tree, struct node node, const char *line, size_t len,
+                       int64_t *ret_job_id, struct error *err)
+{
+    AUTO_FREE struct restore_request *request = calloc(1, sizeof(*request));
+
+    if (!request)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = restore_request_parse(line, len, request, err);
+    if (r < 0)
+        return r;
+    request->snapshot_id = node.id;
+    return engine_request_restore(tree->engine, request, ret_job_id, err);
+}
+
+static int run_source(struct tree *tree, struct node node, const char *line, size_t len,
+                      struct error *err)
+{
+    AUTO_FREE char *source = strndup(line, len);
+    if (!source)
+        return error_set(err, -ENOMEM, "out of memory");
+    return engine_set_source(tree->engine, node.id, source, err);
+}
+
+static int set_protected(struct tree *tree, int64_t snapshot_id, bool on, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct node snapshot = {NODE_SNAPSHOT, snapshot_id};
+    union node_row row;
+
+    int r = catalog_write_begin(engine_catalog(tree->engine), &conn, err);
+    if (r < 0)
+        return r;
+    r = node_load(conn, snapshot, &row, err);
+    if (r < 0)
+        return r;
+    r = snapshot_set_protected(conn, snapshot_id, on, err);
+    if (r < 0)
+        return r;
+    return catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int run_protected(struct tree *tree, struct node node, const char *word, size_t len,
+                         struct error *err)
+{
+    if (len != 1 || (*word != '0' && *word != '1'))
+        return error_set(err, -EINVAL,
+                         "write 1 to keep the snapshot from being forgotten, 0 to allow it");
+    return set_protected(tree, node.id, *word == '1', err);
+}
+
+static int run_cancel(struct tree *tree, struct node node, size_t len, int64_t *ret_job_id,
+                      struct error *err)
+{
+    if (len != 0)
+        return error_set(err, -EINVAL, "cancel takes no words: touch it");
+    int r = engine_cancel_job(tree->engine, node.id, err);
+    if (r == 0)
+        *ret_job_id = node.id;
+    return r;
+}
+
+static bool is_blank(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!isspace((unsigned char)text[i]))
+            return false;
+    }
+    return true;
+}
+
+// Takes newlines off the end, and a line of blanks for nothing. One command is one line of text.
+static int trim(const char *words, size_t *len, struct error *err)
+{
+    while (*len > 0 && words[*len - 1] == '\n')
+        --*len;
+    if (is_blank(words, *len))
+        *len = 0;
+    if (memchr(words, '\n', *len))
+        return error_set(err, -EINVAL, "one open-to-close is one command: more than one line");
+    if (memchr(words, '\0', *len))
+        return error_set(err, -EINVAL, "the command holds a NUL byte");
+    return 0;
+}
+
+int command_run(struct tree *tree, struct node node, const char *words, size_t len,
+                int64_t *ret_job_id, struct error *err)
+{
+    int64_t job_id = 0;
+
+    if (atomic_load(&tree->closing))
+        return error_set(err, -EROFS, "the repository is being unmounted");
+    int r = trim(words, &len, err);
+    if (r < 0)
+        return r;
+    switch (node.kind) {
+    case NODE_VM_BACKUP:
+    case NODE_DISK_BACKUP:
+        r = run_backup(tree, node, words, len, &job_id, err);
+        break;
+    case NODE_SNAPSHOT_RESTORE:
+        r = run_restore(tree, node, words, len, &job_id, err);
+        break;
+    case NODE_DISK_SOURCE:
+        r = run_source(tree, node, words, len, err);
+        break;
+    case NODE_SNAPSHOT_PROTECTED:
+        r = run_protected(tree, node, words, len, err);
+        break;
+    case NODE_JOB_CANCEL:
+        r = run_cancel(tree, node, len, &job_id, err);
+        break;
+    default:
+        r = error_set(err, -EPERM, "this file takes no commands");
+        break;
+    }
+    if (r == 0)
+        *ret_job_id = job_id;
+    return r;
+}
+
+// --- reading
+// ---------------------------------------------------------------------------------------------
+
+struct restore_search {
+    int64_t snapshot_id;
+    int64_t job_id;
+    enum job_state state;
+};
+
+static int match_restore(const struct job_row *row, void *arg, struct error *err)
+{
+    struct restore_search *search = arg;
+    (void)err;
+    if (row->restore_snapshot_id == search->snapshot_id) {
+        search->job_id = row->id; // oldest first: the last match is the newest
+        search->state = row->state;
+    }
+    return 0;
+}
+
+static int find_restore(struct catalog_conn *conn, const struct snapshot_row *snapshot,
+                        int64_t *ret_job_id, enum job_state *ret_state, struct error *err)
+{
+    struct restore_search search = {.snapshot_id = snapshot->id};
+    struct job_filter filter = {.kind = JOB_RESTORE, .context_id = snapshot->context_id};
+
+    int r = job_each(conn, &filter, match_restore, &search, err);
+    if (r < 0)
+        return r;
+    *ret_job_id = search.job_id;
+    *ret_state = search.state;
+    return 0;
+}
+
+// The job a trigger last stood for; *ret_job_id 0 when there is none.
+static int find_job(struct catalog_conn *conn, struct node node, const union node_row *row,
+                    int64_t job_id, int64_t *ret_job_id, enum job_state *ret_state,
+                    struct error *err)
+{
+    struct job_row job;
+    int r;
+
+    if (job_id != 0)
+        r = job_get(conn, job_id, &job, err);
+    else if (node.kind == NODE_SNAPSHOT_RESTORE)
+        return find_restore(conn, &row->snapshot, ret_job_id, ret_state, err);
+    else if (node.kind == NODE_DISK_BACKUP)
+        r = job_find_newest_backup(conn, row->disk.context_id, node.id, &job, NULL);
+    else
+        r = job_find_newest_backup(conn, node.id, 0, &job, NULL);
+    if (r == -ENOENT && job_id == 0) {
+        *ret_job_id = 0;
+        return 0;
+    }
+    if (r < 0)
+        return error_set(err, r, "cannot find the job of this trigger");
+    *ret_job_id = job.id;
+    *ret_state = job.state;
+    return 0;
+}
+
+static int print_job(struct catalog_conn *conn, struct node node, const union node_row *row,
+                     int64_t job_id, char **ret_text, struct error *err)
+{
+    enum job_state state = JOB_STATE_UNKNOWN;
+    int64_t found = 0;
+    char *text;
+
+    int r = find_job(conn, node, row, job_id, &found, &state, err);
+    if (r < 0)
+        return r;
+    if (found == 0)
+        r = asprintf(&text, "%s", "");
+    else
+        r = asprintf(&text, "%" PRId64 " %s\n", found, job_state_to_word(state));
+    if (r < 0)
+        return error_set(err, -ENOMEM, "out of memory");
+    *ret_text = text;
+    return 0;
+}
+
+int command_text(struct tree *tree, struct node node, int64_t job_id, char **ret_text,
+                 struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    union node_row row;
+    const char *line;
+    char *text;
+
+    int r = tree_read_begin(tree, &conn, err);
+    if (r < 0)
+        return r;
+    r = node_load(conn, node, &row, err);
+    if (r < 0)
+        return r;
+    switch (node.kind) {
+    case NODE_DISK_SOURCE:
+        line = row.disk.source;
+        break;
+    case NODE_SNAPSHOT_PROTECTED:
+        line = row.snapshot.protected ? "1" : "0";
+        break;
+    case NODE_JOB_CANCEL:
+        line = job_state_to_word(row.job.state);
+        break;
+    default:
+        return print_job(conn, node, &row, job_id, ret_text, err);
+    }
+    if (asprintf(&text, "%s%s", line, *line ? "\n" : "") < 0)
+        return error_set(err, -ENOMEM, "out of memory");
+    *ret_text = text;
+    return 0;
+}

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""kill -9 of the daemon at random moments under load, again and again: what was completed stays,
+byte for byte, and the repository opens by itself every time.
+
+BACKTREE_LONG=1 runs 500 rounds instead of 20; BACKTREE_SEED repeats a run.
+"""
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import backtree_testing
+from backtree_testing import *
+from disks import KIB, MIB, digest, make_disk, noise, write_at
+
+ROUNDS = 500 if LONG else 20
+VMS = ("web1", "web2", "web3")
+if LONG:
+    backtree_testing.TEST_SECONDS = 3600
+
+
+def reader(case, stop):
+    """Reads snapshots all the time; what it gets is checked elsewhere, errors are the crash's."""
+    while not stop.is_set():
+        try:
+            for vm in VMS:
+                for snapshot in case.snapshots(vm, "vda")[-2:]:
+                    digest(snapshot / "disk.raw")
+        except OSError:
+            time.sleep(0.01)
+
+
+def check_all(case, images, expected):
+    """Old snapshots are what they were; new ones are the disks as they are now."""
+    for vm, image in images.items():
+        current = digest(image)
+        seen = {s.relative_to(case.mnt) for s in case.snapshots(vm, "vda")}
+        lost = {n for n in expected if n.parts[1] == vm} - seen
+        eq(lost, set(), "completed snapshots that are gone")
+        for name in seen:
+            value = digest(case.mnt / name / "disk.raw")
+            eq(value, expected.setdefault(name, current), f"SHA-256 of {name}")
+
+
+def test_random_kills_under_load(case):
+    seed = int(os.environ.get("BACKTREE_SEED") or random.randrange(1 << 30))
+    print(f"# seed {seed}", flush=True)
+    numbers = random.Random(seed)
+    images, expected, killed_running = {}, {}, 0
+    case.start()
+    for vm in VMS:
+        images[vm] = make_disk(case.dir / f"{vm}.raw", 4 * MIB, [(0, 3 * MIB)], seed=vm)
+        case.add(vm, vda=images[vm])
+    for number in range(ROUNDS):
+        for vm, image in images.items():
+            write_at(image, numbers.randrange(0, 3 * MIB), noise(400 * KIB, f"{seed} {number} {vm}"))
+        stop = threading.Event()
+        beside = threading.Thread(target=reader, args=(case, stop), daemon=True)
+        beside.start()
+        for vm in VMS:
+            case.trigger(case.vm(vm) / "backup", numbers.choice(("", "full", "tag=round")))
+        time.sleep(numbers.random() * 0.15)
+        killed_running += case.catalog.unfinished() > 0
+        stop.set()
+        case.crash()
+        beside.join(20)
+        begun = time.monotonic()
+        case.mount()
+        check(time.monotonic() - begun < 2 * SLOWDOWN, "start-up recovers within two seconds")
+        case.daemon.allow_errors("interrupted|leftover|pack|open")
+        case.settle()
+        check_all(case, images, expected)
+        bad = case.catalog.rows("SELECT id, state, reason FROM backup_jobs WHERE state = 'failed' "
+                                "AND reason NOT LIKE '%interrupted%'")
+        eq(bad, [], "jobs that failed of something else")
+    check(killed_running >= ROUNDS // 4, f"{killed_running} of {ROUNDS} kills met a running job")
+    for vm in VMS:
+        case.backup(vm)
+    check_all(case, images, expected)
+    case.remount()
+    check_all(case, images, expected)
+    eq(case.catalog.value("PRAGMA integrity_check"), "ok", "integrity of the catalog")
+
+
+def test_random_kills_of_a_command(case):
+    """The same for `backtree backup` without a daemon."""
+    numbers = random.Random(int(os.environ.get("BACKTREE_SEED") or 11))
+    image = make_disk(case.dir / "web1.raw", 4 * MIB, [(0, 3 * MIB)])
+    case.init()
+    case.backtree("add", case.repo, "web1", f"vda={image}")
+    case.backtree("backup", case.repo, "web1")
+    first = digest(image)
+    for number in range(ROUNDS // 2):
+        write_at(image, numbers.randrange(0, 3 * MIB), noise(300 * KIB, number))
+        child = case.spawn([BINARY, "backup", case.repo, "web1", "--full"],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(numbers.random() * 0.1)
+        child.kill()
+        child.wait(10)
+    case.backtree("backup", case.repo, "web1")
+    case.mount()
+    case.daemon.allow_errors("interrupted|leftover|pack|open")
+    eq(digest(case.snapshots("web1", "vda")[0] / "disk.raw"), first, "the first snapshot")
+    eq(digest(case.latest("web1", "vda") / "disk.raw"), digest(image), "the last snapshot")
+    for snapshot in case.snapshots("web1", "vda"):
+        digest(snapshot / "disk.raw")
+    eq(case.catalog.unfinished(), 0, "records stuck")
+
+
+main()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+#
+# bash completion for backtree: commands, options, words of options, repositories, and the names of
+# VMs, disks and snapshots. Options are read from --help and names from `backtree list --names`, so
+# nothing is listed here a second time.
+
+# Names in the repository with at most $2 parts ("web1/vda" has two).
+_backtree_names() {
+    backtree list --names -- "$1" 2>/dev/null | awk -F/ -v parts="$2" 'NF <= parts'
+}
+
+_backtree_commands() {
+    backtree --help 2>/dev/null | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }'
+}
+
+_backtree_options() {
+    backtree "$1" --help 2>/dev/null |
+        awk '/^  --/ { sub(/,$/, "", $1); sub(/=.*/, "=", $1); print $1 }'
+}
+
+# The words an option takes after its '='.
+_backtree_values() {
+    local command=$1 option=$2 repo=$3
+    case $option in
+    --state) echo pending running completed failed cancelled ;;
+    --trigger) echo manual scheduled pre_restore_safety ;;
+    --kind) if [[ $command == jobs ]]; then echo backup restore; else echo full incremental; fi ;;
+    --vm) _backtree_names "$repo" 1 ;;
+    --disk) _backtree_names "$repo" 2 | grep / ;;
+    esac
+}
+
+_backtree_operand() {
+    local command=$1 place=$2 repo=$3 cur=$4
+    case $command:$place in
+    *:1 | mount:2 | umount:*)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        ;;
+    restore:3 | add:*)
+        if [[ $place == 2 ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 1)" -- "$cur")
+        else
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        fi
+        ;;
+    backup:2) mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 2)" -- "$cur") ;;
+    list:2) mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 3)" -- "$cur") ;;
+    remove:2 | restore:2 | show:2)
+        mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 4)" -- "$cur")
+        ;;
+    esac
+}
+
+_backtree() {
+    local cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} repo='' place=1 i
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "$(_backtree_commands) --help --version" -- "$cur")
+        return
+    fi
+
+    # Operands before the cursor; bash makes '=' a word, and what follows it is a value.
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        =) ((i++)) ;;
+        -o) ((i++)) ;;
+        -*) ;;
+        *)
+            if [[ ${COMP_WORDS[i + 1]} != = || $command == add ]]; then
+                ((place == 1)) && repo=${COMP_WORDS[i]}
+                ((place++))
+            fi
+            ;;
+        esac
+    done
+    repo=${repo//\\/}
+    repo=${repo/#\~\//$HOME/}
+
+    local option=''
+    if [[ $cur == = ]]; then
+        option=${COMP_WORDS[COMP_CWORD - 1]}
+        cur=''
+    elif [[ ${COMP_WORDS[COMP_CWORD - 1]} == = ]]; then
+        option=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    if [[ $option == --* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_backtree_values "$command" "$option" "$repo")" -- "$cur")
+    elif [[ -n $option ]]; then # DISK=SOURCE
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_backtree_options "$command")" -- "$cur")
+        [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    else
+        _backtree_operand "$command" "$place" "$repo" "$cur"
+    fi
+}
+
+complete -F _backtree backtree

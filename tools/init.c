@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+//
+// backtree init: makes a repository.
+#include "fs/job/repository.h"
+#include "tools/command.h"
+#include "tools/human.h"
+#include "tools/options.h"
+
+#include <stdio.h>
+
+struct init_choices {
+    uint64_t chunk_size; // 0 = default
+    int64_t level;       // 0 = default
+};
+
+static int init_parse(int argc, char **argv, struct init_choices *choices, struct error *err)
+{
+    static const struct option longs[] = {{"chunk-size", required_argument, NULL, 'c'},
+                                          {"level", required_argument, NULL, 'l'},
+                                          OPTIONS_HELP,
+                                          OPTIONS_END};
+    int option, r = 0;
+    while (r == 0 && (option = options_next(argc, argv, "h", longs, err)) != -1) {
+        if (option == 'c')
+            r = human_parse_size("--chunk-size", optarg, &choices->chunk_size, err);
+        else if (option == 'l')
+            r = human_parse_number("--level", optarg, 1, 19, &choices->level, err);
+        else
+            r = -EINVAL;
+        if (r == 0 && option == 'c' &&
+            (choices->chunk_size < CHUNK_SIZE_MIN || choices->chunk_size > CHUNK_SIZE_MAX ||
+             (choices->chunk_size & (choices->chunk_size - 1)) != 0))
+            r = error_set(err, -EINVAL, "--chunk-size: '%s' is not a power of two from 16K to 4M",
+                          optarg);
+    }
+    return r;
+}
+
+static int init_run(int argc, char **argv, struct error *err)
+{
+    struct init_choices choices = {0};
+    char **operands, size[HUMAN_SIZE];
+    int count;
+    if (init_parse(argc, argv, &choices, err) < 0 ||
+        options_operands(argc, argv, 1, 1, init_command.operands, &operands, &count, err) < 0)
+        return COMMAND_USAGE;
+    int r = repository_init(operands[0], (uint32_t)choices.chunk_size, (int)choices.level, err);
+    struct repo_config config;
+    if (r == 0)
+        r = repo_config_load(operands[0], &config, err);
+    if (r < 0)
+        return error_prefix(err, "init %s", operands[0]);
+    printf("%s: new repository, chunks of %s, compression level %d\n", operands[0],
+           human_size(config.chunk_size, size), config.compression_level);
+    return 0;
+}
+
+const struct command init_command = {
+    .name = "init",
+    .operands = "REPO [OPTION...]",
+    .summary = "make a repository",
+    .details = "Makes a repository in the folder REPO, which must not exist or be empty.\n"
+               "\n"
+               "Options:\n"
+               "  --chunk-size=SIZE  size of a chunk, a power of two from 16K to 4M (64K)\n"
+               "  --level=N          zstd compression level, 1 to 19 (1)\n"
+               "  --help             show this text\n",
+    .run = init_run,
+};

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// Following a job to its end.
+#include "tools/job_follow.h"
+
+#include "tools/progress_bar.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <time.h>
+
+#define TICK_MS 100
+
+static void job_follow_signals(sigset_t *ret_set)
+{
+    sigemptyset(ret_set);
+    sigaddset(ret_set, SIGINT);
+    sigaddset(ret_set, SIGTERM);
+    sigaddset(ret_set, SIGHUP);
+}
+
+void job_follow_block_signals(void)
+{
+    sigset_t set;
+    job_follow_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+// Takes a signal that has arrived. After the first they have their default effect again.
+static bool job_follow_interrupted(void)
+{
+    sigset_t set;
+    job_follow_signals(&set);
+    if (sigtimedwait(&set, NULL, &(struct timespec){0}) < 0)
+        return false;
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    return true;
+}
+
+static int job_follow_cancel(struct owner *owner, int64_t job_id, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    int r = owner_cancel_job(owner, job_id, &local);
+    if (r == 0 || r == -EALREADY) // it ended just before
+        return 0;
+    return error_set(err, r, "cannot cancel job %" PRId64 ": %s", job_id, error_message(&local));
+}
+
+static int job_follow_draw(struct owner *owner, int64_t job_id, const char *label,
+                           struct progress_bar *bar, struct error *err)
+{
+    struct job_progress progress;
+    if (!bar->active)
+        return 0;
+    int r = owner_job_progress(owner, job_id, &progress, err);
+    if (r < 0)
+        return r;
+    struct progress_view view = {
+        .label = label,
+        .state = job_state_to_word(progress.state),
+        .done_bytes = progress.done_bytes,
+        .total_bytes = progress.total_bytes,
+        .bytes_per_second = progress.bytes_per_second,
+        .eta_seconds = progress.eta_seconds,
+    };
+    progress_bar_update(bar, &view);
+    return 0;
+}
+
+static int job_follow_wait(struct owner *owner, int64_t job_id, const char *label,
+                           struct progress_bar *bar, struct error *err)
+{
+    bool cancelled = false;
+    for (;;) {
+        enum job_state state;
+        struct error local = ERROR_INIT;
+        int r = owner_wait_job(owner, job_id, TICK_MS, &state, &local);
+        if (r == 0)
+            return 0;
+        if (r != -ETIMEDOUT)
+            return error_set(err, r, "%s", error_message(&local));
+        if (!cancelled && job_follow_interrupted()) {
+            cancelled = true;
+            r = job_follow_cancel(owner, job_id, err);
+            if (r < 0)
+                return r;
+        }
+        r = job_follow_draw(owner, job_id, label, bar, err);
+        if (r < 0)
+            return r;
+    }
+}
+
+static int job_follow_outcome(struct owner *owner, int64_t job_id, struct job_row *ret_job,
+                              struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(owner_catalog(owner), &conn, err);
+    if (r == 0)
+        r = job_get(conn, job_id, ret_job, err);
+    if (r < 0 || ret_job->state == JOB_COMPLETED)
+        return r;
+    if (ret_job->state == JOB_CANCELLED)
+        return error_set(err, -ECANCELED, "cancelled");
+    return error_set(err, -EIO, "%s", ret_job->reason);
+}
+
+int job_follow(struct owner *owner, int64_t job_id, const char *label, struct job_row *ret_job,
+               struct error *err)
+{
+    struct progress_bar bar;
+    progress_bar_init(&bar, stderr);
+    int r = job_follow_wait(owner, job_id, label, &bar, err);
+    progress_bar_clear(&bar);
+    return r < 0 ? r : job_follow_outcome(owner, job_id, ret_job, err);
+}
