@@ -174,9 +174,10 @@ struct catalog *catalog_close(struct catalog *catalog)
     if (!catalog)
         return NULL;
     // Readers first: the writer's last checkpoint then empties the WAL, and its close removes it.
-    struct catalog_conn *conn, *next;
-    LL_FOREACH_SAFE (catalog->idle, conn, next)
+    for (struct catalog_conn *conn = catalog->idle, *next; conn; conn = next) {
+        next = conn->next;
         connection_close(conn);
+    }
     if (catalog->writer)
         connection_checkpoint(catalog->writer, true);
     connection_close(catalog->writer);

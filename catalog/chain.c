@@ -75,8 +75,8 @@ int chain_get(struct catalog_conn *conn, int64_t id, struct chain_row *ret_row, 
 int chain_find(struct catalog_conn *conn, int64_t disk_id, int64_t number,
                struct chain_row *ret_row, struct error *err)
 {
-    static const struct query find = {
-        "find a chain", SELECT_CHAIN "WHERE h.disk_id = ?1 AND h.number = ?2 GROUP BY h.id"};
+    static const struct query find = {"find a chain", SELECT_CHAIN
+                                      "WHERE h.disk_id = ?1 AND h.number = ?2 GROUP BY h.id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &find, &st, err);
     if (rc < 0)

@@ -62,9 +62,8 @@ int snapshot_fail(struct catalog_conn *conn, int64_t job_id, int64_t disk_id, en
                   const char *reason, struct error *err)
 {
     static const struct query fail = {
-        "end a disk of a job",
-        "UPDATE backup_disks SET state = ?3, reason = ?4, finished_at = ?5 "
-        " WHERE job_id = ?1 AND disk_id = ?2 AND state = 'running'"};
+        "end a disk of a job", "UPDATE backup_disks SET state = ?3, reason = ?4, finished_at = ?5 "
+                               " WHERE job_id = ?1 AND disk_id = ?2 AND state = 'running'"};
     if (state != JOB_FAILED && state != JOB_CANCELLED)
         return error_set(err, -EINVAL, "a disk of job %lld cannot fail as %s", (long long)job_id,
                          job_state_to_word(state));
@@ -222,8 +221,8 @@ static int update_disk(struct catalog_conn *conn, const struct snapshot_completi
     return statement_run(st, err);
 }
 
-static int find_row_id(struct catalog_conn *conn, int64_t job_id, int64_t disk_id,
-                       int64_t *ret_id, struct error *err)
+static int find_row_id(struct catalog_conn *conn, int64_t job_id, int64_t disk_id, int64_t *ret_id,
+                       struct error *err)
 {
     static const struct query find = {
         "find a disk of a job", "SELECT id FROM backup_disks WHERE job_id = ?1 AND disk_id = ?2"};

@@ -33,8 +33,8 @@ static int check_scope(struct catalog_conn *conn, const struct job_new *job, str
         return rc < 0 ? rc : 0;
     if (job->disk_id == 0)
         return error_set(err, -ENOENT, "VM %s has no disks", context.name);
-    return error_set(err, -ENOENT, "no disk with the number %lld in VM %s",
-                     (long long)job->disk_id, context.name);
+    return error_set(err, -ENOENT, "no disk with the number %lld in VM %s", (long long)job->disk_id,
+                     context.name);
 }
 
 static int insert_job(struct catalog_conn *conn, const struct job_new *job, int64_t *ret_id,
@@ -185,8 +185,8 @@ static int check_disks_completed(struct catalog_conn *conn, int64_t id, struct e
         return rc;
     char name[NAME_SIZE];
     statement_text(st, name, sizeof(name));
-    return error_set(err, -EPROTO, "job %lld cannot be completed: its disk %s is %s",
-                     (long long)id, name, statement_word(st));
+    return error_set(err, -EPROTO, "job %lld cannot be completed: its disk %s is %s", (long long)id,
+                     name, statement_word(st));
 }
 
 static int end_job_row(struct catalog_conn *conn, int64_t id, enum job_state state,
@@ -273,9 +273,9 @@ int job_end(struct catalog_conn *conn, int64_t id, enum job_state state, const c
 int job_set_progress(struct catalog_conn *conn, int64_t id, uint64_t done_bytes,
                      uint64_t total_bytes, struct error *err)
 {
-    static const struct query set = {
-        "record a job's progress", "UPDATE backup_jobs SET done_bytes = ?2, total_bytes = ?3 "
-                                   " WHERE id = ?1 AND state = 'running'"};
+    static const struct query set = {"record a job's progress",
+                                     "UPDATE backup_jobs SET done_bytes = ?2, total_bytes = ?3 "
+                                     " WHERE id = ?1 AND state = 'running'"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &set, &st, err);
     if (rc < 0)
@@ -292,8 +292,8 @@ int job_set_progress(struct catalog_conn *conn, int64_t id, uint64_t done_bytes,
 int job_set_safety_job(struct catalog_conn *conn, int64_t id, int64_t safety_job_id,
                        struct error *err)
 {
-    static const struct query set = {"link a safety backup",
-                                     "UPDATE job_restores SET safety_job_id = ?2 WHERE job_id = ?1"};
+    static const struct query set = {
+        "link a safety backup", "UPDATE job_restores SET safety_job_id = ?2 WHERE job_id = ?1"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &set, &st, err);
     if (rc < 0)

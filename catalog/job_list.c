@@ -202,8 +202,8 @@ int job_log_each(struct catalog_conn *conn, int64_t job_id,
                  int (*fn)(int64_t at, const char *line, void *arg, struct error *err), void *arg,
                  struct error *err)
 {
-    static const struct query each = {
-        "read a job's log", "SELECT at, line FROM job_log WHERE job_id = ?1 ORDER BY id"};
+    static const struct query each = {"read a job's log",
+                                      "SELECT at, line FROM job_log WHERE job_id = ?1 ORDER BY id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
     if (rc < 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Rows of packs and chunks: where each record is stored. Knows nothing of pack files; kind and codec
-// are numbers here.
+// Rows of packs and chunks: where each record is stored. Knows nothing of pack files; kind and
+// codec are numbers here.
 #include "catalog/pack_index.h"
 
 #include "catalog/statement.h"

@@ -305,8 +305,7 @@ static int append_disk(const struct snapshot_row *row, void *arg, struct error *
     return 0;
 }
 
-int job_record_json(struct catalog_conn *conn, int64_t job_id, json_t **ret_json,
-                    struct error *err)
+int job_record_json(struct catalog_conn *conn, int64_t job_id, json_t **ret_json, struct error *err)
 {
     struct job_row row;
     int rc = job_get(conn, job_id, &row, err);

@@ -284,9 +284,8 @@ static int check_repository(struct catalog_conn *conn, const char *repository_uu
         return error_set(err, -ERROR_CORRUPT, "catalog.db does not say whose catalog it is");
     const char *uuid = statement_word(st);
     if (strcmp(uuid, repository_uuid) != 0)
-        return error_set(err, -ERROR_CORRUPT,
-                         "catalog.db is of the repository %s, this one is %s", uuid,
-                         repository_uuid);
+        return error_set(err, -ERROR_CORRUPT, "catalog.db is of the repository %s, this one is %s",
+                         uuid, repository_uuid);
     return 0;
 }
 
@@ -354,6 +353,8 @@ int schema_check_foreign_keys(struct catalog_conn *conn, struct error *err)
     char table[64];
     statement_text(st, table, sizeof(table));
     int64_t row = statement_int(st);
-    return error_set(err, -ERROR_CORRUPT, "catalog: row %lld of %s refers to a row of %s that is "
-                     "not there", (long long)row, table, statement_word(st));
+    return error_set(err, -ERROR_CORRUPT,
+                     "catalog: row %lld of %s refers to a row of %s that is "
+                     "not there",
+                     (long long)row, table, statement_word(st));
 }

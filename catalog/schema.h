@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The tables of the catalog, and the steps that bring an older catalog to them. Private to catalog/.
+// The tables of the catalog, and the steps that bring an older catalog to them. Private to
+// catalog/.
 //
 // PRAGMA application_id says that a database is a catalog, PRAGMA user_version which step it has
 // reached. A step that was released never changes; a new one is added behind it. Each step is one

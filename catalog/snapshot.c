@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// How rows of backup_disks are read, found and listed, and the names of snapshots. What changes them
-// is in completion.c.
+// How rows of backup_disks are read, found and listed, and the names of snapshots. What changes
+// them is in completion.c.
 #include "catalog/snapshot.h"
 
 #include "base/clock.h"
@@ -127,8 +127,7 @@ static int no_such_name(struct catalog_conn *conn, int64_t chain_id, const char 
 int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
                   struct snapshot_row *ret_row, struct error *err)
 {
-    static const struct query find = {"find a snapshot",
-                                      SELECT_SNAPSHOT
+    static const struct query find = {"find a snapshot", SELECT_SNAPSHOT
                                       "WHERE b.chain_id = ?1 AND b.number = ?2 AND " IS_THERE};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &find, &st, err);
@@ -156,8 +155,7 @@ int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snap
 {
     // By numbers, not by time: a clock may have been set back.
     static const struct query find = {
-        "find the latest snapshot",
-        SELECT_SNAPSHOT
+        "find the latest snapshot", SELECT_SNAPSHOT
         "WHERE b.id = (SELECT b.id FROM backup_chains h CROSS JOIN backup_disks b "
         "               WHERE h.disk_id = ?1 AND h.is_foreign = 0 AND b.chain_id = h.id "
         "                 AND " IS_THERE "ORDER BY h.number DESC, b.number DESC LIMIT 1)"};

@@ -16,11 +16,11 @@ struct statement {
     struct catalog_conn *conn;
     sqlite3_stmt *stmt;
     bool in_use;
-    int bind_code;        // SQLite's result for the first parameter that could not be bound
-    size_t too_long;      // bytes of a text that does not fit its field, 0 = none
-    int column;           // the next to be taken
-    bool damaged;         // the row at hand holds what was never stored
-    UT_hash_handle hh;    // by key
+    int bind_code;     // SQLite's result for the first parameter that could not be bound
+    size_t too_long;   // bytes of a text that does not fit its field, 0 = none
+    int column;        // the next to be taken
+    bool damaged;      // the row at hand holds what was never stored
+    UT_hash_handle hh; // by key
 };
 
 static int prepare(struct catalog_conn *conn, const struct query *query, unsigned flags,
@@ -89,8 +89,8 @@ void statement_end(struct statement *st)
 
 void statement_cache_clear(struct catalog_conn *conn)
 {
-    struct statement *st, *next;
-    HASH_ITER (hh, conn->statements, st, next) {
+    struct statement *st;
+    while ((st = conn->statements) != NULL) {
         HASH_DEL(conn->statements, st);
         destroy(st);
     }
@@ -140,8 +140,8 @@ void statement_bind_sentence(struct statement *st, int index, const char *text, 
 
 void statement_bind_key(struct statement *st, int index, const char *text)
 {
-    note_bind(st, sqlite3_bind_text64(st->stmt, index, text, strlen(text), SQLITE_STATIC,
-                                      SQLITE_UTF8));
+    note_bind(st,
+              sqlite3_bind_text64(st->stmt, index, text, strlen(text), SQLITE_STATIC, SQLITE_UTF8));
 }
 
 void statement_bind_blob(struct statement *st, int index, const void *data, size_t len)
@@ -267,6 +267,6 @@ int statement_check_row(struct statement *st, struct error *err)
 {
     if (!st->damaged)
         return 0;
-    return error_set(err, -ERROR_CORRUPT,
-                     "catalog: %s: a row holds what this program never stored", st->what);
+    return error_set(err, -ERROR_CORRUPT, "catalog: %s: a row holds what this program never stored",
+                     st->what);
 }

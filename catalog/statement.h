@@ -4,9 +4,9 @@
 // catalog/.
 //
 // A query is a static struct, and its address is the key of the cache, so finding the prepared
-// statement costs one small hash. statement_begin() hands it out with no parameter bound; when it is
-// out already (a callback that walks the same table again), a second one is prepared for that use.
-// statement_end() gives it back; AUTO(statement_end) does so for a local.
+// statement costs one small hash. statement_begin() hands it out with no parameter bound; when it
+// is out already (a callback that walks the same table again), a second one is prepared for that
+// use. statement_end() gives it back; AUTO(statement_end) does so for a local.
 //
 //     AUTO(statement_end) struct statement *st = NULL;
 //     int rc = statement_begin(conn, &find_context, &st, err);
@@ -15,9 +15,9 @@
 //     statement_bind_text(st, 1, name, NAME_SIZE);
 //     rc = statement_step(st, err);
 //
-// The first parameter that cannot be bound is reported by the next step. Columns are taken from left
-// to right; what no row of this program can hold (a text too long for its field, an unknown word, a
-// negative size) is noted, and statement_check_row() makes damage of it.
+// The first parameter that cannot be bound is reported by the next step. Columns are taken from
+// left to right; what no row of this program can hold (a text too long for its field, an unknown
+// word, a negative size) is noted, and statement_check_row() makes damage of it.
 //
 // Threads: as the connection: one at a time.
 #ifndef CATALOG_STATEMENT_H
@@ -48,12 +48,12 @@ void statement_end(struct statement *st);
 
 // Parameters. Text and blobs are borrowed until statement_end().
 void statement_bind_int(struct statement *st, int index, int64_t value);
-void statement_bind_size(struct statement *st, int index, uint64_t value); // at most INT64_MAX
+void statement_bind_size(struct statement *st, int index, uint64_t value);    // at most INT64_MAX
 void statement_bind_optional(struct statement *st, int index, int64_t value); // 0 is NULL
 void statement_bind_text(struct statement *st, int index, const char *text,
                          size_t size); // must fit into a field of `size` bytes, NUL and all
 void statement_bind_sentence(struct statement *st, int index, const char *text,
-                             size_t size); // as much of it as fits
+                             size_t size);                                  // as much of it as fits
 void statement_bind_key(struct statement *st, int index, const char *text); // of any length
 void statement_bind_blob(struct statement *st, int index, const void *data, size_t len);
 void statement_bind_new_uuid(struct statement *st, int index);

@@ -23,8 +23,7 @@ static int read_counts(struct catalog_conn *conn, struct catalog_stats *stats, s
     return 0;
 }
 
-static int read_snapshots(struct catalog_conn *conn, struct catalog_stats *stats,
-                          struct error *err)
+static int read_snapshots(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
 {
     static const struct query totals = {
         "add up snapshots",
@@ -45,8 +44,8 @@ static int read_snapshots(struct catalog_conn *conn, struct catalog_stats *stats
 
 static int read_jobs(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
 {
-    static const struct query by_state = {
-        "count jobs", "SELECT state, count(*) FROM backup_jobs GROUP BY state"};
+    static const struct query by_state = {"count jobs",
+                                          "SELECT state, count(*) FROM backup_jobs GROUP BY state"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &by_state, &st, err);
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
@@ -76,8 +75,7 @@ static int read_packs(struct catalog_conn *conn, struct catalog_stats *stats, st
     return statement_check_row(st, err);
 }
 
-int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats,
-                      struct error *err)
+int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats, struct error *err)
 {
     struct catalog_stats stats = {0};
     int rc = read_counts(conn, &stats, err);

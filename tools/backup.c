@@ -64,28 +64,35 @@ static int backup_parse(int argc, char **argv, struct backup_choices *choices, s
     return r < 0 ? r : backup_request_parse(choices->words, strlen(choices->words), &checked, err);
 }
 
+struct backup_report {
+    bool one_disk; // how that ended is what the command's error says
+};
+
 static int backup_print_disk(const struct snapshot_row *row, void *arg, struct error *err)
 {
-    char name[SNAPSHOT_NAME_SIZE], size[HUMAN_SIZE], added[HUMAN_SIZE];
-    (void)arg;
+    char name[SNAPSHOT_NAME_SIZE], size[HUMAN_SIZE], added[HUMAN_SIZE], of[2 * NAME_SIZE];
+    const struct backup_report *report = arg;
     (void)err;
+    snprintf(of, sizeof(of), "%s/%s", row->context_name, row->disk_name);
+    const char *reason = job_follow_reason(row->reason, of);
     if (row->state == JOB_COMPLETED)
-        printf("%s/%s: %s: %s, %s new\n", row->context_name, row->disk_name,
-               snapshot_name(row, name), human_size(row->capacity, size),
-               human_size(row->new_bytes, added));
-    else
-        printf("%s/%s: %s%s%s\n", row->context_name, row->disk_name, job_state_to_word(row->state),
-               row->reason[0] ? ": " : "", row->reason);
+        printf("%s: %s: %s, %s new\n", of, snapshot_name(row, name),
+               human_size(row->capacity, size), human_size(row->new_bytes, added));
+    else if (row->state == JOB_FAILED && !report->one_disk)
+        printf("%s: failed: %s\n", of, reason);
+    else if (!report->one_disk)
+        printf("%s: %s\n", of, job_state_to_word(row->state));
     return 0;
 }
 
 // One line a disk, also of a job that failed: disks that completed keep their snapshots.
-static int backup_print(struct owner *owner, int64_t job_id, struct error *err)
+static int backup_print(struct owner *owner, const struct job_row *job, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    struct snapshot_filter filter = {.job_id = job_id, .every_row = true};
+    struct snapshot_filter filter = {.job_id = job->id, .every_row = true};
+    struct backup_report report = {.one_disk = job->disk_id != 0};
     int r = catalog_read_begin(owner_catalog(owner), &conn, err);
-    return r < 0 ? r : snapshot_each(conn, &filter, backup_print_disk, NULL, err);
+    return r < 0 ? r : snapshot_each(conn, &filter, backup_print_disk, &report, err);
 }
 
 static int backup_follow(struct owner *owner, int64_t job_id, const char *name, struct error *err)
@@ -94,9 +101,9 @@ static int backup_follow(struct owner *owner, int64_t job_id, const char *name, 
     if (!job)
         return error_set_errno(err, -ENOMEM, "cannot follow job %" PRId64, job_id);
     int r = job_follow(owner, job_id, name, job, err);
-    if (job->state == JOB_STATE_UNKNOWN)
+    if (job->id == 0) // its end could not be seen
         return r;
-    int printed = backup_print(owner, job_id, err);
+    int printed = backup_print(owner, job, err);
     return r < 0 ? r : printed;
 }
 

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #define TICK_MS 100
@@ -78,7 +79,8 @@ static int job_follow_wait(struct owner *owner, int64_t job_id, const char *labe
         if (r == 0)
             return 0;
         if (r != -ETIMEDOUT)
-            return error_set(err, r, "%s", error_message(&local));
+            return error_set(err, r, "lost sight of job %" PRId64 ": %s", job_id,
+                             error_message(&local));
         if (!cancelled && job_follow_interrupted()) {
             cancelled = true;
             r = job_follow_cancel(owner, job_id, err);
@@ -91,8 +93,15 @@ static int job_follow_wait(struct owner *owner, int64_t job_id, const char *labe
     }
 }
 
-static int job_follow_outcome(struct owner *owner, int64_t job_id, struct job_row *ret_job,
-                              struct error *err)
+const char *job_follow_reason(const char *reason, const char *name)
+{
+    size_t len = strlen(name);
+    bool named = strncmp(reason, name, len) == 0 && strncmp(reason + len, ": ", 2) == 0;
+    return named ? reason + len + 2 : reason;
+}
+
+static int job_follow_outcome(struct owner *owner, int64_t job_id, const char *label,
+                              struct job_row *ret_job, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     int r = catalog_read_begin(owner_catalog(owner), &conn, err);
@@ -102,7 +111,7 @@ static int job_follow_outcome(struct owner *owner, int64_t job_id, struct job_ro
         return r;
     if (ret_job->state == JOB_CANCELLED)
         return error_set(err, -ECANCELED, "cancelled");
-    return error_set(err, -EIO, "%s", ret_job->reason);
+    return error_set(err, -EIO, "%s", job_follow_reason(ret_job->reason, label));
 }
 
 int job_follow(struct owner *owner, int64_t job_id, const char *label, struct job_row *ret_job,
@@ -112,5 +121,5 @@ int job_follow(struct owner *owner, int64_t job_id, const char *label, struct jo
     progress_bar_init(&bar, stderr);
     int r = job_follow_wait(owner, job_id, label, &bar, err);
     progress_bar_clear(&bar);
-    return r < 0 ? r : job_follow_outcome(owner, job_id, ret_job, err);
+    return r < 0 ? r : job_follow_outcome(owner, job_id, label, ret_job, err);
 }

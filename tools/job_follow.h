@@ -18,4 +18,7 @@ void job_follow_block_signals(void);
 int job_follow(struct owner *owner, int64_t job_id, const char *label, struct job_row *ret_job,
                struct error *err);
 
+// A recorded reason without the "NAME: " it may begin with, where NAME is told already. Borrowed.
+const char *job_follow_reason(const char *reason, const char *name);
+
 #endif

@@ -15,6 +15,7 @@
 #define BAR_MIN 5 // narrower than this it says nothing
 #define BAR_MAX 40
 #define LINE_SIZE 512
+#define FIGURES_WIDTH 54 // of most figures: the bar keeps its width while they change
 
 // Bytes done can pass a total that was an estimate: the bar stops at 100.
 static unsigned progress_percent(const struct progress_view *view)
@@ -45,7 +46,8 @@ char *progress_bar_format(const struct progress_view *view, size_t width, char *
     snprintf(figures, sizeof(figures), "%3u%%  %s / %s  %s/s  ETA %s", percent,
              human_size(view->done_bytes, done), human_size(view->total_bytes, total),
              human_size(view->bytes_per_second, rate), human_duration(view->eta_seconds, eta));
-    size_t taken = strlen(view->label) + strlen(figures) + 6;
+    size_t len = strlen(figures);
+    size_t taken = strlen(view->label) + (len > FIGURES_WIDTH ? len : FIGURES_WIDTH) + 6;
     size_t room = width > taken ? width - taken : 0;
     if (room < BAR_MIN) {
         snprintf(line, limit, "%s  %s", view->label, figures);

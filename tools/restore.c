@@ -7,7 +7,6 @@
 #include "tools/job_follow.h"
 #include "tools/options.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,9 +48,27 @@ static void restore_print(const struct job_row *job)
     printf("%s: restored to %s: %s compared, %s written, %s verified\n", job->restore_snapshot,
            job->restore_target, human_size(job->restore_compared, compared),
            human_size(job->restore_written, written), human_size(job->restore_verified, verified));
-    if (job->restore_safety_job > 0)
-        printf("what %s held before is kept by job %" PRId64 "\n", job->restore_target,
-               job->restore_safety_job);
+}
+
+static int restore_print_safety(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    char chain[SNAPSHOT_NAME_SIZE], name[SNAPSHOT_NAME_SIZE];
+    const struct job_row *job = arg;
+    (void)err;
+    printf("what %s held before is %s/%s/%s/%s\n", job->restore_target, row->context_name,
+           row->disk_name, chain_name(row->chain_number, chain), snapshot_name(row, name));
+    return 0;
+}
+
+static int restore_report(struct owner *owner, struct job_row *job, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct snapshot_filter filter = {.job_id = job->restore_safety_job};
+    restore_print(job);
+    if (job->restore_safety_job == 0)
+        return 0;
+    int r = catalog_read_begin(owner_catalog(owner), &conn, err);
+    return r < 0 ? r : snapshot_each(conn, &filter, restore_print_safety, job, err);
 }
 
 static int restore_named(const char *repo, const char *name, const char *line, struct error *err)
@@ -69,10 +86,9 @@ static int restore_named(const char *repo, const char *name, const char *line, s
         r = owner_request_restore(owner, path, line, &job_id, err);
     if (r == 0)
         r = job_follow(owner, job_id, name, job, err);
-    if (r != 0)
-        return r;
-    restore_print(job);
-    return owner_settle(owner, err);
+    if (r == 0)
+        r = restore_report(owner, job, err);
+    return r != 0 ? r : owner_settle(owner, err);
 }
 
 static int restore_to(char **operands, bool safety, struct error *err)

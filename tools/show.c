@@ -56,7 +56,7 @@ static int show_members(struct catalog_conn *conn, const struct catalog_path *pa
         *ret_key = "chains";
         return chain_each(conn, path->disk.id, show_add_chain, members, err);
     case PATH_CHAIN:
-        *ret_key = "snapshots";
+        *ret_key = "members"; // "snapshots" is their number
         return snapshot_each(conn, &filter, show_add_snapshot, members, err);
     default:
         return 0;

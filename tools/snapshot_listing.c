@@ -201,7 +201,8 @@ static int listed_compare(const void *a, const void *b)
 
 void snapshot_listing_sort(struct snapshot_listing *listing)
 {
-    qsort(listing->items, listing->count, sizeof(*listing->items), listed_compare);
+    if (listing->count > 1) // an empty listing has no array to give
+        qsort(listing->items, listing->count, sizeof(*listing->items), listed_compare);
 }
 
 const struct listed_snapshot *snapshot_listing_of_disk(const struct snapshot_listing *listing,

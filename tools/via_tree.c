@@ -55,6 +55,7 @@ static int via_tree_refused(const char *mountpoint, const char *path, int code, 
     return error_set(err, code, "%s", said + 1 + strlen(name) + 2);
 }
 
+// What is there already the kernel refuses by itself, with no word in last_error.
 static int via_tree_mkdir(const char *mountpoint, const char *path, bool *ret_made,
                           struct error *err)
 {
@@ -62,6 +63,8 @@ static int via_tree_mkdir(const char *mountpoint, const char *path, bool *ret_ma
         *ret_made = true;
         return 0;
     }
+    if (errno == EEXIST)
+        return error_set(err, -EEXIST, "%s is there already", path + strlen(mountpoint) + 1);
     return via_tree_refused(mountpoint, path, -errno, err);
 }
 

@@ -125,6 +125,7 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
 {
     AUTO_JSON json_t *json = json_object();
     AUTO_FREE char *text = NULL;
+    struct error local = ERROR_INIT;
     struct snapshot_record again;
     int r;
 
@@ -137,9 +138,9 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
     if (!text)
         return error_set(err, -ENOMEM, "out of memory for a snapshot record");
     // What cannot be read back would be found out only when the catalog is lost.
-    r = snapshot_record_parse(text, strlen(text), &again, err);
+    r = snapshot_record_parse(text, strlen(text), &again, &local);
     if (r < 0)
-        return error_set(err, -EINVAL, "the snapshot's record would not be readable");
+        return error_set(err, -EINVAL, "%s", error_message(&local));
     return store_writer_put(writer, RECORD_SNAPSHOT, text, strlen(text), ret_id, err);
 }
 

@@ -3,9 +3,11 @@
 // The list of open files and folders; see handle.h.
 #include "fs/tree/handle.h"
 
+#include "base/cleanup.h"
 #include "fs/tree/tree_state.h"
 
 #include <errno.h>
+#include <string.h>
 #include <utlist.h>
 
 void handles_init(struct handles *handles)
@@ -46,4 +48,20 @@ void handles_close(struct tree *tree)
 {
     while (tree->handles.list)
         handle_close(tree, tree->handles.list);
+}
+
+void handle_reply_text(fuse_req_t req, pthread_mutex_t *lock, const char *text, size_t len,
+                       size_t size, off_t offset)
+{
+    size_t from = offset < 0 || (size_t)offset > len ? len : (size_t)offset;
+    size_t count = len - from < size ? len - from : size;
+    AUTO_FREE char *copy = malloc(count ? count : 1);
+
+    if (copy)
+        memcpy(copy, text + from, count);
+    pthread_mutex_unlock(lock);
+    if (copy)
+        fuse_reply_buf(req, copy, count);
+    else
+        fuse_reply_err(req, ENOMEM);
 }

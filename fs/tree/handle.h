@@ -4,6 +4,11 @@
 // tree, so that what is still open when a mount is taken away by force can be released: then no
 // release request comes any more.
 //
+// A handle lives until its release is served, and a request holds it only until it is answered: the
+// answer may make the client close the file, on another thread, before the answering call has even
+// returned. So nothing of a handle, its lock and its text included, is touched once the answer goes
+// out.
+//
 // Threads: any. `lock` guards the list alone; what a handle holds is its module's to guard.
 #ifndef FS_TREE_HANDLE_H
 #define FS_TREE_HANDLE_H
@@ -37,6 +42,11 @@ void handle_close(struct tree *tree, struct handle *handle);
 
 // Ends all that are left. No request may be served any more.
 void handles_close(struct tree *tree);
+
+// Answers a read of `len` bytes of text held by a handle with a copy of its own, and releases
+// `lock`, which guards the text, before the answer goes out.
+void handle_reply_text(fuse_req_t req, pthread_mutex_t *lock, const char *text, size_t len,
+                       size_t size, off_t offset);
 
 static inline void *handle_get(const struct fuse_file_info *fi)
 {

@@ -148,8 +148,9 @@ static void notify_files(struct live *live, enum engine_event event, int64_t job
         if (!concerns(file, event, job_id))
             continue;
         file->unread = true;
-        if (file->poll)
-            LL_PREPEND(due, TAKE(file->poll, NULL));
+        poll = TAKE(file->poll, NULL);
+        if (poll)
+            LL_PREPEND(due, poll);
     }
     pthread_mutex_unlock(&live->lock);
 

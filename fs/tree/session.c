@@ -159,8 +159,9 @@ static int serve(struct tree *tree, struct fuse_session *session, const struct p
     atomic_store(&tree->closing, true);
     engine_listen(tree->engine, NULL, NULL);
     live_close(tree);
-    // A mount that was taken away lazily is not ours to unmount: something else may be there now.
-    if (!atomic_load(&watcher.detached) || r < 0)
+    // Where the loop was ended under a mount that was taken away lazily, libfuse would unmount
+    // whatever is in its place by now. In all other cases it knows.
+    if (!atomic_load(&watcher.detached) || !atomic_load(&watcher.signalled))
         fuse_session_unmount(session);
     watcher_stop(&watcher);
     return r;

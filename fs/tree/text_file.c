@@ -115,14 +115,12 @@ void text_file_read(struct tree *tree, fuse_req_t req, size_t size, off_t offset
     pthread_mutex_lock(&file->lock);
     if (must_remake(file, offset))
         r = make_text(tree, file, &err);
-    if (r < 0) {
-        fuse_reply_err(req, refusal_errno(r));
-    } else {
-        size_t from = (size_t)offset < file->len ? (size_t)offset : file->len;
-        size_t left = file->len - from;
-        fuse_reply_buf(req, file->text + from, left < size ? left : size);
+    if (r == 0) {
+        handle_reply_text(req, &file->lock, file->text, file->len, size, offset);
+        return;
     }
     pthread_mutex_unlock(&file->lock);
+    fuse_reply_err(req, refusal_errno(r));
 }
 
 void text_file_seek(struct tree *tree, fuse_req_t req, off_t offset, int whence,

@@ -328,13 +328,11 @@ void trigger_read(struct tree *tree, fuse_req_t req, size_t size, off_t offset,
     pthread_mutex_lock(&file->text_lock);
     if (begins_anew(file, offset))
         r = begin_text(tree, file, offset, &err);
-    if (r < 0) {
-        fuse_reply_err(req, refusal_errno(r));
-    } else {
-        size_t len = strlen(file->text), from = (size_t)(offset - file->text_base);
-        if (from > len)
-            from = len;
-        fuse_reply_buf(req, file->text + from, len - from < size ? len - from : size);
+    if (r == 0) {
+        handle_reply_text(req, &file->text_lock, file->text, strlen(file->text), size,
+                          offset - file->text_base);
+        return;
     }
     pthread_mutex_unlock(&file->text_lock);
+    fuse_reply_err(req, refusal_errno(r));
 }

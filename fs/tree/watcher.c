@@ -95,6 +95,7 @@ static bool is_stopped(const struct watcher *watcher, int timeout_ms)
 // look at its flag and its sleep would be lost.
 static void end_loop(struct watcher *watcher)
 {
+    atomic_store(&watcher->signalled, true);
     atomic_store(&watcher->tree->closing, true);
     live_close(watcher->tree);
     do {
@@ -156,6 +157,7 @@ static void *watcher_main(void *arg)
 int watcher_start(struct watcher *watcher, struct error *err)
 {
     atomic_init(&watcher->detached, false);
+    atomic_init(&watcher->signalled, false);
     watcher->loop_thread = pthread_self();
     watcher->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (watcher->stop_fd < 0)

@@ -26,7 +26,8 @@ struct watcher {
     pthread_t loop_thread;
     int stop_fd; // eventfd
     pthread_t thread;
-    atomic_bool detached; // the mount was taken away while files are open in it
+    atomic_bool detached;  // the mount was taken away, perhaps while files are open in it
+    atomic_bool signalled; // a signal ended the loop
 };
 
 // Blocks the signals in the calling thread, and so in all that it starts. Before any thread starts.

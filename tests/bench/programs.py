@@ -30,6 +30,12 @@ def call(*words, env=None, cwd=None):
     return done.stdout
 
 
+def bytes_below(folder):
+    """What the files below a folder take on disk."""
+    files = (entry for entry in folder.rglob("*") if entry.is_file() and not entry.is_symlink())
+    return sum(file.stat().st_blocks * 512 for file in files)
+
+
 @contextlib.contextmanager
 def mounted(words, mountpoint, log, env=None, timeout=60):
     """Runs a FUSE server in the foreground on `mountpoint`, gives its process, and unmounts at the end."""
@@ -126,7 +132,8 @@ class Borg(Program):
 
     @contextlib.contextmanager
     def mount(self):
-        with mounted(["borg", "mount", "--foreground", self.last, self.mountpoint], self.mountpoint, self.log, self.env):
+        words = ["borg", "mount", "--foreground", self.last, self.mountpoint]
+        with mounted(words, self.mountpoint, self.log, self.env):
             yield {name: pathlib.Path(f"{self.mountpoint}{path}") for name, path in self.disks.items()}
 
 

@@ -411,13 +411,14 @@ class Case:
         within(seconds, lambda: self.catalog.unfinished() == 0, "every job has ended", 0.02)
 
     def last_error(self):
-        return (self.mnt / "last_error").read_text()
+        return (self.mnt / "last_error").read_text(errors="surrogateescape")
 
     def refuses(self, codes, action, says=None):
         """An operation on the tree that must fail, with its sentence in last_error."""
         error = raises(codes, action)
         sentence = self.last_error()
         check(sentence.strip(), f"last_error is empty after {error}")
+        check(not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", sentence), f"controls: {sentence!r}")
         if says:
             check(re.search(says, sentence), f"last_error says {says!r}, not {sentence!r}")
         return sentence

@@ -205,7 +205,7 @@ BAD_SOURCES = {
     "in the repository": ("{r}/catalog.db", errno.EINVAL, "repository"),
     "two lines": ("{d}/vda.raw\n{d}/vda.raw", errno.EINVAL, None),
     "control character": ("{d}/vda\x01.raw", errno.EINVAL, None),
-    "5000 characters": ("/" + "x" * 5000, (errno.EINVAL, errno.ENAMETOOLONG), None),
+    "5000 characters": ("/" + "x" * 5000, (errno.EINVAL, errno.ENAMETOOLONG, errno.EFBIG), None),
 }
 
 

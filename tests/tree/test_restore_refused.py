@@ -47,7 +47,7 @@ WORDS = {
     "safety alone": ("safety=off", errno.EINVAL),
     "two lines": ("{d}/new.raw\n{d}/other.raw", errno.EINVAL),
     "control character": ("{d}/new\x01.raw", errno.EINVAL),
-    "5000 characters": ("/" + "x" * 5000, (errno.EINVAL, errno.ENAMETOOLONG)),
+    "5000 characters": ("/" + "x" * 5000, (errno.EINVAL, errno.ENAMETOOLONG, errno.EFBIG)),
     "missing folder": ("{d}/no/such/new.raw", errno.ENOENT),
     "a folder": ("{d}", (errno.EINVAL, errno.EISDIR)),
     "the root": ("/", (errno.EINVAL, errno.EISDIR)),

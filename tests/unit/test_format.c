@@ -3,6 +3,7 @@
 // What commands print for people: sizes, durations, the progress bar, tables, the tree of `list`,
 // records as text.
 #include "tools/human.h"
+#include "tools/job_follow.h"
 #include "tools/progress_bar.h"
 #include "tools/record_text.h"
 #include "tools/snapshot_tree.h"
@@ -208,6 +209,15 @@ static void tree_draws_branches(void **state)
     snapshot_tree_free(tree);
 }
 
+static void reasons_name_a_disk_once(void **state)
+{
+    (void)state;
+    assert_string_equal(job_follow_reason("web1/vda: short read", "web1/vda"), "short read");
+    assert_string_equal(job_follow_reason("web1/vda: short read", "web1"), "web1/vda: short read");
+    assert_string_equal(job_follow_reason("web1/vda2: x", "web1/vda"), "web1/vda2: x");
+    assert_string_equal(job_follow_reason("", "web1"), "");
+}
+
 static void print_record(FILE *out, void *arg)
 {
     record_text_print(arg, out);
@@ -243,11 +253,12 @@ static void records_are_text(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_are_parsed),        cmocka_unit_test(bad_sizes_are_refused),
-        cmocka_unit_test(numbers_are_bounded),     cmocka_unit_test(sizes_are_printed),
-        cmocka_unit_test(durations_are_printed),   cmocka_unit_test(progress_fits_the_terminal),
-        cmocka_unit_test(progress_knows_its_ends), cmocka_unit_test(tables_align),
-        cmocka_unit_test(tree_draws_branches),     cmocka_unit_test(records_are_text),
+        cmocka_unit_test(sizes_are_parsed),         cmocka_unit_test(bad_sizes_are_refused),
+        cmocka_unit_test(numbers_are_bounded),      cmocka_unit_test(sizes_are_printed),
+        cmocka_unit_test(durations_are_printed),    cmocka_unit_test(progress_fits_the_terminal),
+        cmocka_unit_test(progress_knows_its_ends),  cmocka_unit_test(tables_align),
+        cmocka_unit_test(tree_draws_branches),      cmocka_unit_test(records_are_text),
+        cmocka_unit_test(reasons_name_a_disk_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,10 @@ _backtree_options() {
 _backtree_values() {
     local command=$1 option=$2 repo=$3
     case $option in
-    --state) echo pending running completed failed cancelled ;;
+    --state)
+        echo pending running completed failed cancelled
+        if [[ $command == list ]]; then echo forgotten; fi
+        ;;
     --trigger) echo manual scheduled pre_restore_safety ;;
     --kind) if [[ $command == jobs ]]; then echo backup restore; else echo full incremental; fi ;;
     --vm) _backtree_names "$repo" 1 ;;

@@ -1,0 +1,757 @@
+// SPDX-License-Identifier: MIT
+//
+// The catalog as a database: creating, opening and refusing it, its leases and what they promise,
+// statements and errors, VMs and disks.
+#include "tests/unit/catalog_fixture.h"
+
+#include "catalog/schema.h"
+#include "catalog/stats.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+
+static const char other_repository[] = "11111111-1111-4111-8111-111111111111";
+
+static void close_catalog(struct fixture *fixture)
+{
+    fixture->catalog = catalog_close(fixture->catalog);
+}
+
+static void execute(struct fixture *fixture, const char *sql)
+{
+    struct catalog_conn *conn = NULL;
+    assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
+    assert_ok(connection_exec(conn, "test", sql, err));
+    assert_ok(catalog_write_commit(conn, err));
+}
+
+static void overwrite(const char *path, off_t offset, const char *data, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, data, len, offset), len);
+    close(fd);
+}
+
+// --- the file
+
+static void test_create_leaves_one_file(void **state)
+{
+    struct fixture *fixture = *state;
+    close_catalog(fixture);
+    assert_int_equal(access(fixture->path, F_OK), 0);
+    assert_int_equal(access(scratch_path(&fixture->scratch, "catalog.db-wal"), F_OK), -1);
+    assert_refused(catalog_create(fixture->path, FIXTURE_REPOSITORY, err), -EEXIST, "exists");
+}
+
+static void test_create_without_folder(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = scratch_path(&fixture->scratch, "no/catalog.db");
+    assert_refused(catalog_create(path, FIXTURE_REPOSITORY, err), -ENOENT, "No such file");
+}
+
+static void test_open_refuses(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *catalog = NULL;
+    execute(fixture, "PRAGMA user_version=7");
+    close_catalog(fixture);
+    for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++) {
+        assert_refused(catalog_open(fixture->path, mode, FIXTURE_REPOSITORY, &catalog, err),
+                       -EPROTONOSUPPORT, "catalog.db has schema 7, this program knows up to 1");
+        assert_refused(catalog_open(scratch_path(&fixture->scratch, "gone.db"), mode,
+                                    FIXTURE_REPOSITORY, &catalog, err),
+                       -ENOENT, "cannot open");
+    }
+    assert_null(catalog);
+}
+
+static void test_open_refuses_other_repository(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *catalog = NULL;
+    close_catalog(fixture);
+    for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++)
+        assert_refused(catalog_open(fixture->path, mode, other_repository, &catalog, err),
+                       -ERROR_CORRUPT, "is of the repository " FIXTURE_REPOSITORY);
+}
+
+static void test_open_refuses_what_is_no_catalog(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *catalog = NULL;
+    close_catalog(fixture);
+
+    const char *empty = scratch_path(&fixture->scratch, "empty");
+    overwrite(empty, 0, "", 0);
+    for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++)
+        assert_refused(catalog_open(empty, mode, FIXTURE_REPOSITORY, &catalog, err), -ERROR_CORRUPT,
+                       "not a catalog");
+    struct stat st;
+    assert_int_equal(stat(empty, &st), 0);
+    assert_int_equal(st.st_size, 0);
+
+    overwrite(fixture->path, 0, "Not a database, no.", 19);
+    for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++)
+        assert_refused(catalog_open(fixture->path, mode, FIXTURE_REPOSITORY, &catalog, err),
+                       -ERROR_CORRUPT, "not a database");
+}
+
+static void test_open_refuses_a_folder(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog *catalog = NULL;
+    struct error err = ERROR_INIT;
+    assert_true(catalog_open(fixture->scratch.folder, CATALOG_OWNER, FIXTURE_REPOSITORY, &catalog,
+                             &err) < 0);
+    assert_non_null(strstr(err.message, "cannot open"));
+}
+
+// Owner killed in the middle: what it committed is there, what it did not is not.
+static void test_recovers_from_a_killed_owner(void **state)
+{
+    struct fixture *fixture = *state;
+    close_catalog(fixture);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct catalog_conn *conn;
+        int64_t id;
+        if (catalog_open(fixture->path, CATALOG_OWNER, FIXTURE_REPOSITORY, &fixture->catalog,
+                         NULL) < 0 ||
+            catalog_write_begin(fixture->catalog, &conn, NULL) < 0 ||
+            context_insert(conn, "kept", &id, NULL) < 0 || catalog_write_commit(conn, NULL) < 0 ||
+            catalog_write_begin(fixture->catalog, &conn, NULL) < 0 ||
+            context_insert(conn, "lost", &id, NULL) < 0)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+
+    // First a reader, while only the log left by the dead owner knows the row.
+    for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++) {
+        struct catalog_conn *conn = NULL;
+        struct context_row row;
+        assert_ok(catalog_open(fixture->path, mode, FIXTURE_REPOSITORY, &fixture->catalog, err));
+        assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
+        assert_ok(context_find(conn, "kept", &row, err));
+        assert_refused(context_find(conn, "lost", &row, err), -ENOENT, "no VM named lost");
+        assert_ok(catalog_quick_check(conn, err));
+        catalog_read_end(conn);
+        close_catalog(fixture);
+    }
+}
+
+// --- schema
+
+static void test_migrates_step_by_step(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t count;
+    const struct schema_step *released = schema_steps(&count);
+    assert_int_equal(count, 1);
+    const struct schema_step steps[] = {
+        released[0],
+        {2, "CREATE TABLE extra (id INTEGER PRIMARY KEY) STRICT"},
+        {3, "INSERT INTO extra VALUES (1); INSERT INTO nowhere VALUES (1)"},
+    };
+    close_catalog(fixture);
+    AUTO(connection_close) struct catalog_conn *conn = NULL;
+    assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &conn, err));
+    assert_refused(schema_migrate(conn, steps, 3, 1, err), -EIO, "from schema 2 to 3");
+    // The step that was good is kept, the one that failed left nothing.
+    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 2);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM extra"), 0);
+    assert_int_equal(fixture_count(conn, "PRAGMA foreign_keys"), 1);
+
+    const struct schema_step dangling[] = {
+        released[0],
+        steps[1],
+        {3, "INSERT INTO job_log (job_id, at, line) VALUES (99, 1, 'x')"},
+    };
+    assert_refused(schema_migrate(conn, dangling, 3, 2, err), -ERROR_CORRUPT, "job_log");
+    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 2);
+}
+
+// Every child column of a foreign key begins some index: without one a cascade scans the table.
+static void test_foreign_keys_are_indexed(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(
+        fixture_count(fixture->conn,
+                      "SELECT count(*) FROM sqlite_schema t, pragma_foreign_key_list(t.name) f "
+                      " WHERE t.type = 'table' AND NOT EXISTS ("
+                      "   SELECT 1 FROM pragma_index_list(t.name) l, pragma_index_info(l.name) i "
+                      "    WHERE l.partial = 0 AND i.seqno = 0 AND i.name = f.\"from\") "
+                      "   AND NOT EXISTS (SELECT 1 FROM pragma_table_info(t.name) c "
+                      "    WHERE c.name = f.\"from\" AND c.pk = 1)"),
+        0);
+    assert_true(fixture_count(fixture->conn,
+                              "SELECT count(*) FROM sqlite_schema t, "
+                              "pragma_foreign_key_list(t.name) f WHERE t.type = 'table'") >= 13);
+}
+
+static void test_connections_are_set_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conns[2] = {NULL, NULL};
+    assert_ok(catalog_write_begin(fixture->catalog, &conns[0], err));
+    assert_ok(catalog_read_begin(fixture->catalog, &conns[1], err));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fixture_count(conns[i], "PRAGMA foreign_keys"), 1);
+        assert_int_equal(fixture_count(conns[i], "PRAGMA synchronous"), 2);
+        assert_int_equal(fixture_count(conns[i], "PRAGMA trusted_schema"), 0);
+        assert_int_equal(fixture_count(conns[i], "PRAGMA cell_size_check"), 1);
+        assert_int_equal(fixture_count(conns[i], "PRAGMA wal_autocheckpoint"), 0);
+        assert_int_equal(fixture_count(conns[i], "SELECT journal_mode = 'wal' "
+                                                 "FROM pragma_journal_mode"),
+                         1);
+    }
+    assert_refused(connection_exec(conns[1], "test", "DELETE FROM packs", err), -EROFS, "readonly");
+    catalog_read_end(conns[1]);
+    catalog_write_rollback(conns[0]);
+}
+
+// --- leases
+
+static void test_commit_and_rollback(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = NULL;
+    struct context_row row;
+    assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
+    fixture_vm(conn, "kept");
+    assert_ok(catalog_write_commit(conn, err));
+    assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
+    fixture_vm(conn, "dropped");
+    catalog_write_rollback(conn);
+
+    assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
+    assert_ok(context_find(conn, "kept", &row, err));
+    assert_refused(context_find(conn, "dropped", &row, err), -ENOENT, "no VM named dropped");
+    catalog_read_end(conn);
+}
+
+static void test_a_reader_sees_one_moment(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *old = NULL, *writer = NULL, *young = NULL;
+    struct context_row row;
+    assert_ok(catalog_read_begin(fixture->catalog, &old, err));
+    assert_int_equal(fixture_count(old, "SELECT count(*) FROM vm_backup_contexts"), 0);
+    assert_ok(catalog_write_begin(fixture->catalog, &writer, err));
+    fixture_vm(writer, "web1");
+    assert_ok(catalog_write_commit(writer, err));
+
+    assert_ok(catalog_read_begin(fixture->catalog, &young, err));
+    assert_ok(context_find(young, "web1", &row, err));
+    assert_refused(context_find(old, "web1", &row, err), -ENOENT, "no VM named web1");
+    catalog_read_end(old);
+    catalog_read_end(young);
+    // The same connection, given out again, has moved on.
+    assert_ok(catalog_read_begin(fixture->catalog, &old, err));
+    assert_ok(context_find(old, "web1", &row, err));
+    catalog_read_end(old);
+}
+
+static void test_many_readers_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conns[24];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 24; i++)
+            assert_ok(catalog_read_begin(fixture->catalog, &conns[i], err));
+        for (int i = 0; i < 24; i++)
+            assert_int_equal(fixture_count(conns[i], "SELECT count(*) FROM packs"), 0);
+        for (int i = 0; i < 24; i++)
+            catalog_read_end(conns[i]);
+    }
+}
+
+static void test_reader_mode_has_no_writer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = NULL;
+    close_catalog(fixture);
+    assert_ok(catalog_open(fixture->path, CATALOG_READER, FIXTURE_REPOSITORY, &fixture->catalog,
+                           err));
+    assert_refused(catalog_write_begin(fixture->catalog, &conn, err), -EROFS, "reading only");
+    assert_null(conn);
+    assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM packs"), 0);
+    catalog_read_end(conn);
+}
+
+struct hammer {
+    struct catalog *catalog;
+    int id;
+    int failures;
+};
+
+// Two rows in one transaction; a reader must never see an odd number of them.
+static void *write_pairs(void *arg)
+{
+    struct hammer *hammer = arg;
+    for (int i = 0; i < 100; i++) {
+        struct catalog_conn *conn = NULL;
+        char name[2][NAME_SIZE];
+        int64_t id;
+        snprintf(name[0], NAME_SIZE, "vm-%d-%d-a", hammer->id, i);
+        snprintf(name[1], NAME_SIZE, "vm-%d-%d-b", hammer->id, i);
+        if (catalog_write_begin(hammer->catalog, &conn, NULL) < 0) {
+            hammer->failures++;
+            continue;
+        }
+        bool good = context_insert(conn, name[0], &id, NULL) == 0 &&
+                    context_insert(conn, name[1], &id, NULL) == 0;
+        if (i % 7 == 0)
+            catalog_write_rollback(conn);
+        else
+            good = catalog_write_commit(conn, NULL) == 0 && good;
+        hammer->failures += !good;
+    }
+    return NULL;
+}
+
+static int count_row(const struct context_row *row, void *arg, struct error *err)
+{
+    (void)row;
+    (void)err;
+    ++*(int *)arg;
+    return 0;
+}
+
+static void *read_pairs(void *arg)
+{
+    struct hammer *hammer = arg;
+    for (int i = 0; i < 300; i++) {
+        struct catalog_conn *conn = NULL;
+        int first = 0, second = 0;
+        if (catalog_read_begin(hammer->catalog, &conn, NULL) < 0) {
+            hammer->failures++;
+            continue;
+        }
+        bool good = context_each(conn, count_row, &first, NULL) == 0 &&
+                    context_each(conn, count_row, &second, NULL) == 0;
+        catalog_read_end(conn);
+        hammer->failures += !good || first != second || first % 2 != 0;
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    struct fixture *fixture = *state;
+    pthread_t threads[6];
+    struct hammer hammers[6];
+    for (int i = 0; i < 6; i++) {
+        hammers[i] = (struct hammer){fixture->catalog, i, 0};
+        pthread_create(&threads[i], NULL, i < 3 ? write_pairs : read_pairs, &hammers[i]);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(hammers[i].failures, 0);
+    }
+    struct catalog_conn *conn = NULL;
+    assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM vm_backup_contexts"), 3 * 85 * 2);
+    assert_ok(catalog_quick_check(conn, err));
+    catalog_read_end(conn);
+}
+
+// The log is moved to the database as it grows, though nobody asks for it.
+static void test_the_log_stays_small(void **state)
+{
+    struct fixture *fixture = *state;
+    execute(fixture, "CREATE TABLE ballast (data BLOB)");
+    for (int i = 0; i < 40; i++)
+        execute(fixture, "INSERT INTO ballast VALUES (randomblob(1000000))");
+    struct stat st;
+    assert_int_equal(stat(scratch_path(&fixture->scratch, "catalog.db-wal"), &st), 0);
+    assert_in_range(st.st_size, 1, 8 << 20);
+    close_catalog(fixture);
+    assert_int_equal(access(scratch_path(&fixture->scratch, "catalog.db-wal"), F_OK), -1);
+}
+
+// --- errors
+
+static void test_errors_keep_apart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    fixture_vm(conn, "web1");
+    assert_refused(connection_exec(conn, "test",
+                                   "INSERT INTO vm_backup_contexts (uuid, name, created_at, "
+                                   "changed_at) SELECT hex(randomblob(18)), name, 1, 1 "
+                                   "FROM vm_backup_contexts",
+                                   err),
+                   -EEXIST, "catalog: test: UNIQUE constraint failed: vm_backup_contexts.name");
+    assert_refused(connection_exec(conn, "test", "UPDATE vm_backup_contexts SET runs = 1", err),
+                   -EINVAL, "CHECK");
+    assert_refused(connection_exec(conn, "test",
+                                   "INSERT INTO job_log (job_id, at, line) VALUES (9, 9, '')", err),
+                   -EINVAL, "FOREIGN KEY");
+    assert_refused(connection_exec(conn, "test", "SELECT nonsense", err), -EIO, "no such column");
+    assert_ok(connection_exec(conn, "test", "PRAGMA max_page_count=1", err));
+    assert_refused(connection_exec(conn, "test", "CREATE TABLE t (a); "
+                                                 "INSERT INTO t VALUES (randomblob(9000))",
+                                   err),
+                   -ENOSPC, "full");
+}
+
+static void test_a_second_process_is_busy(void **state)
+{
+    struct fixture *fixture = *state;
+    AUTO(connection_close) struct catalog_conn *other = NULL;
+    assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &other, err));
+    sqlite3_busy_timeout(other->db, 10);
+    assert_refused(connection_exec(other, "test", "BEGIN IMMEDIATE", err), -EBUSY, "locked");
+}
+
+static void test_quick_check_finds_damage(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = NULL;
+    struct catalog *catalog = NULL;
+    assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
+    for (int i = 0; i < 200; i++) {
+        char name[NAME_SIZE];
+        snprintf(name, sizeof(name), "vm-%d", i);
+        fixture_vm(conn, name);
+    }
+    assert_ok(catalog_write_commit(conn, err));
+    close_catalog(fixture);
+
+    struct stat st;
+    assert_int_equal(stat(fixture->path, &st), 0);
+    static const char rubbish[512] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    // Past the page of the schema and short of the end: tables and indexes.
+    for (off_t page = st.st_size / 4096 / 2; page < st.st_size / 4096; page++)
+        overwrite(fixture->path, page * 4096, rubbish, sizeof(rubbish));
+    struct error err = ERROR_INIT;
+    int rc = catalog_open(fixture->path, CATALOG_OWNER, FIXTURE_REPOSITORY, &catalog, &err);
+    if (rc == 0) {
+        assert_int_equal(catalog_read_begin(catalog, &conn, &err), 0);
+        rc = catalog_quick_check(conn, &err);
+        catalog_read_end(conn);
+        catalog_close(catalog);
+    }
+    assert_int_equal(rc, -ERROR_CORRUPT);
+    assert_true(err.message[0] != '\0');
+}
+
+static void test_quick_check_finds_dangling_keys(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    assert_ok(catalog_quick_check(conn, err));
+    assert_ok(connection_exec(conn, "test", "COMMIT; PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE; "
+                                            "INSERT INTO job_log (job_id, at, line) "
+                                            "VALUES (77, 1, 'x')",
+                              err));
+    assert_refused(catalog_quick_check(conn, err), -ERROR_CORRUPT,
+                   "row 1 of job_log refers to a row of backup_jobs that is not there");
+}
+
+// A word that no program wrote is damage, not "unknown".
+static void test_rows_are_not_believed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t vm = fixture_vm(conn, "web1"), disk = fixture_disk(conn, vm, "vda");
+    int64_t job = fixture_backup(conn, vm, 0);
+    assert_ok(connection_exec(conn, "test",
+                              "PRAGMA ignore_check_constraints=ON;"
+                              "UPDATE backup_jobs SET state = 'dreaming';"
+                              "UPDATE vm_disks SET change_id = hex(randomblob(50))",
+                              err));
+    struct job_row job_row = {.id = -1};
+    struct disk_row disk_row = {.id = -1};
+    assert_refused(job_get(conn, job, &job_row, err), -ERROR_CORRUPT, "read a job");
+    assert_refused(disk_get(conn, disk, &disk_row, err), -ERROR_CORRUPT, "read a disk");
+    assert_int_equal(job_row.id, -1);
+    assert_int_equal(disk_row.id, -1);
+}
+
+// --- statements
+
+static void test_statements_are_reused(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct query query = {"test", "SELECT ?1, ?2"};
+    struct statement *first = NULL, *second = NULL, *third = NULL;
+    assert_ok(statement_begin(fixture->conn, &query, &first, err));
+    assert_ok(statement_begin(fixture->conn, &query, &second, err));
+    assert_ptr_not_equal(first, second);
+    statement_bind_int(first, 1, 5);
+    statement_bind_text(second, 1, "hello", 6);
+    assert_int_equal(statement_step(first, NULL), 1);
+    assert_int_equal(statement_step(second, NULL), 1);
+    assert_int_equal(statement_int(first), 5);
+    assert_string_equal(statement_word(second), "hello");
+    statement_end(first);
+    statement_end(second);
+    assert_ok(statement_begin(fixture->conn, &query, &third, err));
+    assert_ptr_equal(first, third);
+    // Nothing is left of what the last user bound.
+    assert_int_equal(statement_step(third, NULL), 1);
+    assert_string_equal(statement_word(third), "");
+    assert_int_equal(statement_step(third, NULL), 0);
+    statement_end(third);
+}
+
+static void test_parameters_are_checked(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct query query = {"test", "SELECT ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    assert_ok(statement_begin(fixture->conn, &query, &st, err));
+    statement_bind_text(st, 1, "12345", 5);
+    assert_refused(statement_step(st, err), -ENAMETOOLONG, "5 bytes is too long");
+    statement_end(st);
+    assert_ok(statement_begin(fixture->conn, &query, &st, err));
+    statement_bind_size(st, 1, UINT64_MAX);
+    assert_refused(statement_step(st, err), -EINVAL, "out of range");
+    statement_end(st);
+    assert_ok(statement_begin(fixture->conn, &query, &st, err));
+    statement_bind_int(st, 2, 1);
+    assert_refused(statement_step(st, err), -EIO, "catalog: test");
+}
+
+static int walk_again(const struct context_row *row, void *arg, struct error *err)
+{
+    struct fixture *fixture = arg;
+    int inner = 0;
+    int rc = context_each(fixture->conn, count_row, &inner, err);
+    struct context_row again;
+    if (rc == 0)
+        rc = context_get(fixture->conn, row->id, &again, err);
+    if (rc == 0 && (inner != 3 || strcmp(again.name, row->name) != 0))
+        rc = -EPROTO;
+    return rc;
+}
+
+static int stop_at_second(const struct context_row *row, void *arg, struct error *err)
+{
+    (void)err;
+    strcat(arg, row->name);
+    return strcmp(row->name, "b") == 0 ? 42 : 0;
+}
+
+static void test_walks_nest_and_stop(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture_vm(fixture->conn, "c");
+    fixture_vm(fixture->conn, "a");
+    fixture_vm(fixture->conn, "b");
+    assert_ok(context_each(fixture->conn, walk_again, fixture, err));
+    char seen[8] = "";
+    assert_int_equal(context_each(fixture->conn, stop_at_second, seen, NULL), 42);
+    assert_string_equal(seen, "ab");
+}
+
+// --- VMs and disks
+
+static void test_context_rows(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t before = clock_now(), id = fixture_vm(conn, "web1"), other = 0;
+    struct context_row row;
+    assert_ok(context_get(conn, id, &row, err));
+    assert_string_equal(row.name, "web1");
+    assert_int_equal(strlen(row.uuid), 36);
+    assert_in_range(row.created_at, before, clock_now());
+    assert_int_equal(row.runs + row.successes + row.failures + row.cancellations, 0);
+    assert_int_equal(row.last_success_at, 0);
+    assert_refused(context_insert(conn, "web1", &other, err), -EEXIST,
+                   "there is a VM named web1 already");
+    assert_refused(context_insert(conn, "-x", &other, err), -EINVAL, "VM name");
+    assert_refused(context_get(conn, 99, &row, err), -ENOENT, "no VM with the number 99");
+    assert_refused(context_delete(conn, 99, err), -ENOENT, "no VM with the number 99");
+    assert_ok(context_delete(conn, id, err));
+    // The number is not used again, the name may be.
+    assert_int_equal(fixture_vm(conn, "web1"), id + 1);
+}
+
+static int collect_disk(const struct disk_row *row, void *arg, struct error *err)
+{
+    (void)err;
+    sprintf((char *)arg + strlen(arg), "%s/%s ", row->context_name, row->name);
+    return 0;
+}
+
+static void test_disk_rows(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t web = fixture_vm(conn, "web"), db = fixture_vm(conn, "db"), id = 0;
+    struct context_row context;
+    struct disk_row row;
+    assert_ok(disk_insert(conn, web, "vdb", FIXTURE_CHUNK_SIZE, &id, err));
+    assert_ok(disk_find(conn, web, "vdb", &row, err));
+    assert_int_equal(row.id, id);
+    assert_string_equal(row.context_name, "web");
+    assert_string_equal(row.source, "");
+    assert_int_equal(row.capacity, 0);
+    assert_ok(disk_set_source(conn, id, "/dev/vg0/web", UINT64_C(5) << 40, err));
+    assert_ok(disk_get(conn, id, &row, err));
+    assert_string_equal(row.source, "/dev/vg0/web");
+    assert_int_equal(row.capacity, UINT64_C(5) << 40);
+    assert_int_equal(row.chunk_size, FIXTURE_CHUNK_SIZE);
+    assert_ok(context_get(conn, web, &context, err));
+    assert_int_equal(context.changed_at, row.created_at);
+
+    fixture_disk(conn, web, "vda");
+    fixture_disk(conn, db, "vda");
+    char seen[100] = "";
+    assert_ok(disk_each(conn, 0, collect_disk, seen, err));
+    assert_string_equal(seen, "db/vda web/vda web/vdb ");
+    seen[0] = '\0';
+    assert_ok(disk_each(conn, web, collect_disk, seen, err));
+    assert_string_equal(seen, "web/vda web/vdb ");
+
+    assert_ok(disk_delete(conn, id, err));
+    assert_refused(disk_get(conn, id, &row, err), -ENOENT, "no disk with the number");
+    assert_refused(disk_delete(conn, id, err), -ENOENT, "no disk with the number");
+}
+
+static void test_disk_refusals(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t vm = fixture_vm(conn, "web"), disk = fixture_disk(conn, vm, "vda"), id = 0;
+    struct disk_row row;
+    char source[SOURCE_TEXT_SIZE + 1];
+    memset(source, 'x', SOURCE_TEXT_SIZE);
+    source[SOURCE_TEXT_SIZE] = '\0';
+    assert_refused(disk_insert(conn, vm, "vda", FIXTURE_CHUNK_SIZE, &id, err), -EEXIST,
+                   "there is a disk named vda in VM web already");
+    assert_refused(disk_insert(conn, 99, "vdb", FIXTURE_CHUNK_SIZE, &id, err), -ENOENT, "no VM");
+    assert_refused(disk_insert(conn, vm, "..", FIXTURE_CHUNK_SIZE, &id, err), -EINVAL, "disk name");
+    assert_refused(disk_insert(conn, vm, "vdb", 1000, &id, err), -EINVAL, "chunk_size");
+    assert_refused(disk_find(conn, vm, "vdz", &row, err), -ENOENT, "no disk named vdz in VM web");
+    assert_refused(disk_set_source(conn, 99, "/x", 1, err), -ENOENT, "no disk");
+    assert_refused(disk_set_source(conn, disk, source, 1, err), -ENAMETOOLONG, "too long");
+    assert_int_equal(id, 0);
+}
+
+static void test_delete_takes_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t vm = fixture_vm(conn, "web"), disk = fixture_disk(conn, vm, "vda");
+    int64_t stays = fixture_vm(conn, "db"), its_disk = fixture_disk(conn, stays, "vda");
+    int64_t kept = fixture_snapshot(conn, stays, its_disk, 0, 1, 1, 0);
+    int64_t full = fixture_snapshot(conn, vm, disk, 0, 1, 1, 0);
+    int64_t chain = fixture_get(conn, full).chain_id;
+    fixture_snapshot(conn, vm, disk, chain, 0, 2, full);
+    struct job_new restore = {.kind = JOB_RESTORE,
+                              .trigger = TRIGGER_MANUAL,
+                              .context_id = vm,
+                              .disk_id = disk,
+                              .restore_snapshot_id = full,
+                              .restore_snapshot = "web/vda/chain-0001/x",
+                              .restore_target = "/dev/null"};
+    int64_t job = 0;
+    assert_ok(job_insert(conn, &restore, &job, err));
+    assert_ok(job_log_append(conn, job, clock_now(), "line", err));
+    assert_ok(context_delete(conn, vm, err));
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM vm_backup_contexts"), 1);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM vm_disks"), 1);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM backup_jobs"), 1);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM backup_chains"), 1);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM backup_disks"), 1);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM job_restores"), 0);
+    assert_int_equal(fixture_count(conn, "SELECT count(*) FROM job_log"), 0);
+    assert_int_equal(fixture_get(conn, kept).context_id, stays);
+    assert_ok(catalog_quick_check(conn, err));
+}
+
+static void test_stats(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    struct catalog_stats stats;
+    assert_ok(catalog_stats_get(conn, &stats, err));
+    assert_int_equal(stats.contexts + stats.snapshots + stats.packs, 0);
+    assert_int_equal(stats.last_success_at, 0);
+
+    int64_t vm = fixture_vm(conn, "web"), disk = fixture_disk(conn, vm, "vda");
+    fixture_disk(conn, vm, "vdb");
+    int64_t full = fixture_snapshot(conn, vm, disk, 0, 1, 1, 0);
+    int64_t chain = fixture_get(conn, full).chain_id;
+    int64_t forgotten = fixture_snapshot(conn, vm, disk, chain, 0, 2, full);
+    fixture_snapshot(conn, vm, disk, chain, 0, 3, forgotten);
+    assert_ok(snapshot_forget(conn, forgotten, err));
+    fixture_backup(conn, vm, 0);
+    assert_ok(catalog_stats_get(conn, &stats, err));
+    assert_int_equal(stats.contexts, 1);
+    assert_int_equal(stats.disks, 2);
+    assert_int_equal(stats.chains, 1);
+    assert_int_equal(stats.snapshots, 2);
+    assert_int_equal(stats.jobs_by_state[JOB_COMPLETED], 3);
+    assert_int_equal(stats.jobs_by_state[JOB_PENDING], 1);
+    assert_int_equal(stats.jobs_by_state[JOB_FAILED], 0);
+    assert_int_equal(stats.logical_bytes, 2 << 20);
+    assert_int_equal(stats.data_bytes, 800);
+    assert_true(stats.last_success_at > 0);
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    assert_int_equal(job_state_from_word("cancelled"), JOB_CANCELLED);
+    assert_string_equal(job_state_to_word(JOB_RUNNING), "running");
+    assert_string_equal(job_state_to_word(JOB_STATE_UNKNOWN), "unknown");
+    assert_string_equal(job_state_to_word((enum job_state)99), "unknown");
+    assert_int_equal(job_state_from_word("unknown"), JOB_STATE_UNKNOWN);
+    assert_int_equal(job_state_from_word(""), JOB_STATE_UNKNOWN);
+    assert_int_equal(job_kind_from_word("restore"), JOB_RESTORE);
+    assert_int_equal(job_trigger_from_word("pre_restore_safety"), TRIGGER_PRE_RESTORE_SAFETY);
+    assert_int_equal(backup_mode_from_word("incremental"), BACKUP_INCREMENTAL);
+    assert_int_equal(snapshot_kind_from_word("full"), SNAPSHOT_FULL);
+}
+
+#define PLAIN(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define WRITING(test) cmocka_unit_test_setup_teardown(test, fixture_setup_writing, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLAIN(test_create_leaves_one_file),
+        PLAIN(test_create_without_folder),
+        PLAIN(test_open_refuses),
+        PLAIN(test_open_refuses_other_repository),
+        PLAIN(test_open_refuses_what_is_no_catalog),
+        PLAIN(test_open_refuses_a_folder),
+        PLAIN(test_recovers_from_a_killed_owner),
+        PLAIN(test_migrates_step_by_step),
+        WRITING(test_foreign_keys_are_indexed),
+        PLAIN(test_connections_are_set_up),
+        PLAIN(test_commit_and_rollback),
+        PLAIN(test_a_reader_sees_one_moment),
+        PLAIN(test_many_readers_at_once),
+        PLAIN(test_reader_mode_has_no_writer),
+        PLAIN(test_threads),
+        PLAIN(test_the_log_stays_small),
+        WRITING(test_errors_keep_apart),
+        WRITING(test_a_second_process_is_busy),
+        PLAIN(test_quick_check_finds_damage),
+        WRITING(test_quick_check_finds_dangling_keys),
+        WRITING(test_rows_are_not_believed),
+        WRITING(test_statements_are_reused),
+        WRITING(test_parameters_are_checked),
+        WRITING(test_walks_nest_and_stop),
+        WRITING(test_context_rows),
+        WRITING(test_disk_rows),
+        WRITING(test_disk_refusals),
+        WRITING(test_delete_takes_everything),
+        WRITING(test_stats),
+        cmocka_unit_test(test_words),
+    };
+    return cmocka_run_group_tests_name("catalog", tests, NULL, NULL);
+}
