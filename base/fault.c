@@ -49,6 +49,11 @@ static const struct {
 int fault_armed;
 static struct armed armed_list[ARMED_MAX];
 
+void fault_disarm(void)
+{
+    __atomic_store_n(&fault_armed, 0, __ATOMIC_RELAXED);
+}
+
 const char *fault_name(enum fault_point point)
 {
     return (unsigned)point < FAULT_POINT_COUNT ? point_names[point] : NULL;
@@ -129,7 +134,7 @@ static int parse_one(char *text, struct armed *armed, struct error *err)
 
 int fault_init(struct error *err)
 {
-    fault_armed = 0;
+    fault_disarm();
     memset(armed_list, 0, sizeof(armed_list));
     const char *value = getenv("BACKTREE_FAULT");
     if (!value || !*value)
@@ -147,7 +152,7 @@ int fault_init(struct error *err)
         if (rc < 0)
             return rc;
     }
-    fault_armed = count;
+    __atomic_store_n(&fault_armed, count, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -183,8 +188,8 @@ static int fire(const struct armed *armed, struct error *err)
 
 int fault_hit_armed(enum fault_point point, struct error *err)
 {
-    int rc = 0;
-    for (int i = 0; i < fault_armed; i++) {
+    int count = __atomic_load_n(&fault_armed, __ATOMIC_RELAXED), rc = 0;
+    for (int i = 0; i < count; i++) {
         struct armed *armed = &armed_list[i];
         if (armed->point != point)
             continue;

@@ -63,6 +63,9 @@ enum fault_point { FAULT_POINTS(FAULT_ENUM) FAULT_POINT_COUNT };
 // action.
 int fault_init(struct error *err);
 
+// Disarms every point, also while other threads hit them.
+void fault_disarm(void);
+
 // The name of a point, for listings. NULL when out of range.
 const char *fault_name(enum fault_point point);
 
@@ -73,7 +76,7 @@ int fault_hit_armed(enum fault_point point, struct error *err);
 // 0, or the armed error as -errno with its sentence. Thread-safe.
 static inline int fault_hit(enum fault_point point, struct error *err)
 {
-    if (__builtin_expect(fault_armed == 0, 1))
+    if (__builtin_expect(__atomic_load_n(&fault_armed, __ATOMIC_RELAXED) == 0, 1))
         return 0;
     return fault_hit_armed(point, err);
 }

@@ -56,7 +56,7 @@ static int add_vm(const char *repo, const char *vm, char **words, size_t count, 
         r = owner_open(repo, "add", &owner, err);
     if (r == 0)
         r = owner_add_vm(owner, vm, disks->specs, disks->count, err);
-    return r != 0 ? r : owner_settle(owner, err);
+    return r;
 }
 
 static int add_run(int argc, char **argv, struct error *err)

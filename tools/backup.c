@@ -133,7 +133,7 @@ static int backup_named(const char *repo, const char *name, const struct backup_
         return 0;
     }
     r = backup_follow(owner, job_id, name, err);
-    return r != 0 ? r : owner_settle(owner, err);
+    return r;
 }
 
 static int backup_run(int argc, char **argv, struct error *err)

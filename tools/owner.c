@@ -3,8 +3,6 @@
 // Whoever may change a repository: this process or the daemon that has it mounted.
 #include "tools/owner.h"
 
-#include "base/log.h"
-#include "catalog/job.h"
 #include "tools/command.h"
 #include "tools/via_tree.h"
 
@@ -42,7 +40,8 @@ int owner_open(const char *repo_dir, const char *command, struct owner **ret_own
         return error_set_errno(err, -ENOMEM, "cannot open %s", repo_dir);
     owner->viewer.lock_fd = -1;
 
-    struct engine_options options = {.command = command};
+    // The next mount runs what was left pending; this command ends with its own job.
+    struct engine_options options = {.command = command, .leave_pending = true};
     struct error local = ERROR_INIT;
     int r = engine_open(repo_dir, &options, &owner->engine, other, &local);
     if (r == -EBUSY)
@@ -224,37 +223,4 @@ int owner_cancel_job(struct owner *owner, int64_t job_id, struct error *err)
     if (owner->engine)
         return engine_cancel_job(owner->engine, job_id, err);
     return via_tree_cancel_job(owner->mountpoint, job_id, err);
-}
-
-static int owner_note_job(const struct job_row *row, void *arg, struct error *err)
-{
-    (void)err;
-    *(int64_t *)arg = row->id;
-    return 1; // one at a time: the list changes while it is worked off
-}
-
-static int owner_next_active(struct owner *owner, int64_t *ret_job_id, struct error *err)
-{
-    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    struct job_filter filter = {.active = true};
-    int r = catalog_read_begin(owner_catalog(owner), &conn, err);
-    if (r < 0)
-        return r;
-    return job_each(conn, &filter, owner_note_job, ret_job_id, err);
-}
-
-int owner_settle(struct owner *owner, struct error *err)
-{
-    if (!owner->engine)
-        return 0;
-    int64_t job_id;
-    int r;
-    while ((r = owner_next_active(owner, &job_id, err)) > 0) {
-        enum job_state state;
-        log_warning("waiting for job %" PRId64 ", which was left pending", job_id);
-        r = engine_wait_job(owner->engine, job_id, -1, &state, err);
-        if (r < 0)
-            return r;
-    }
-    return r;
 }

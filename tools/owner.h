@@ -4,8 +4,8 @@
 // a daemon that has it mounted, which is then asked through its tree. Commands speak to an owner
 // and need not know which it is; the records made are the same.
 //
-// A process that finds jobs pending from an earlier life runs them (the engine does so on opening);
-// owner_settle() waits for them, so that a short command does not cut them off.
+// Jobs that an earlier owner left pending stay so, unless a request joins them: the next mount runs
+// them.
 #ifndef TOOLS_OWNER_H
 #define TOOLS_OWNER_H
 
@@ -51,9 +51,6 @@ int owner_job_progress(struct owner *owner, int64_t job_id, struct job_progress 
 int owner_wait_job(struct owner *owner, int64_t job_id, int timeout_ms, enum job_state *ret_state,
                    struct error *err); // -ETIMEDOUT
 int owner_cancel_job(struct owner *owner, int64_t job_id, struct error *err);
-
-// Waits for every job this process runs that has not ended; at once when a daemon runs them.
-int owner_settle(struct owner *owner, struct error *err);
 
 DEFINE_CLEANUP(struct owner *, owner_close)
 

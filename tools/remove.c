@@ -28,7 +28,7 @@ static int remove_named(const char *repo, const char *name, bool with_disks, str
         r = remove_check(path, with_disks, err);
     if (r == 0)
         r = owner_remove(owner, path, with_disks, err);
-    return r != 0 ? r : owner_settle(owner, err);
+    return r;
 }
 
 static int remove_run(int argc, char **argv, struct error *err)

@@ -88,7 +88,7 @@ static int restore_named(const char *repo, const char *name, const char *line, s
         r = job_follow(owner, job_id, name, job, err);
     if (r == 0)
         r = restore_report(owner, job, err);
-    return r != 0 ? r : owner_settle(owner, err);
+    return r;
 }
 
 static int restore_to(char **operands, bool safety, struct error *err)

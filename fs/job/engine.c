@@ -45,6 +45,7 @@ int engine_open(const char *repo_dir, const struct engine_options *options,
     if (!engine)
         return error_set(err, -ENOMEM, "out of memory");
     engine->repository.lock_fd = -1;
+    engine->leave_pending = options->leave_pending;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
     pthread_mutex_init(&engine->lock, &attr);
@@ -193,14 +194,14 @@ int engine_request_backup(struct engine *engine, const struct backup_request *re
 
     if (r == 0)
         r = record_backup(engine, request, &job_id, &joined, err);
-    if (r == 0 && !joined) {
+    if (r == 0 && !joined)
         r = fault_hit(FAULT_JOB_ENQUEUED, err);
-        if (r == 0)
-            r = queue_add(engine, job_id, request->context_id, err);
-        events_post(engine->events, ENGINE_JOB_STATE, job_id);
-    }
+    if (r == 0) // also a joined one: it may be of an earlier owner and not queued
+        r = queue_add(engine, job_id, request->context_id, err);
     if (r < 0)
         return r;
+    if (!joined)
+        events_post(engine->events, ENGINE_JOB_STATE, job_id);
     *ret_job_id = job_id;
     if (ret_joined)
         *ret_joined = joined;

@@ -23,6 +23,8 @@ struct engine_options {
     uint64_t cache_bytes;   // decoded-chunk cache, 0 = default
     unsigned workers;       // pool threads; 0 = number of CPUs
     unsigned job_threads;   // jobs at once; 0 = default (4)
+    bool leave_pending;     // jobs found pending stay so, unless a request joins them: for
+                            // commands, which end with their own job
 };
 
 // Takes the lock, opens the repository, reconciles what a crash left (running jobs of the dead

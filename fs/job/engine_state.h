@@ -25,6 +25,7 @@ struct held_snapshot;
 
 struct engine {
     struct repository repository;
+    bool leave_pending; // as in engine_options
     struct pool *pool;
     struct events *events;
     pthread_t *threads;
@@ -44,6 +45,7 @@ struct engine {
 // queue.c: the threads that run jobs.
 int queue_start(struct engine *engine, unsigned threads, struct error *err);
 void queue_stop(struct engine *engine);
+// Puts a pending job in the queue unless it is there.
 int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err);
 void queue_forget(struct engine *engine, int64_t job_id);
 // The run of a job under way, referenced; NULL when it is not running.

@@ -191,6 +191,25 @@ void queue_stop(struct engine *engine)
     }
 }
 
+// In the list, or taken from it and about to start. Called with the lock held.
+static bool is_queued(struct engine *engine, int64_t job_id)
+{
+    struct pending_job *job;
+    struct job_run *run;
+
+    DL_FOREACH(engine->pending, job)
+    {
+        if (job->job_id == job_id)
+            return true;
+    }
+    DL_FOREACH(engine->runs, run)
+    {
+        if (run->job_id == job_id)
+            return true;
+    }
+    return false;
+}
+
 int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err)
 {
     struct pending_job *job = calloc(1, sizeof(*job));
@@ -200,9 +219,13 @@ int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct 
     job->job_id = job_id;
     job->context_id = context_id;
     pthread_mutex_lock(&engine->lock);
-    DL_APPEND(engine->pending, job);
+    bool there = is_queued(engine, job_id);
+    if (!there)
+        DL_APPEND(engine->pending, job);
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
+    if (there)
+        free(job);
     return 0;
 }
 

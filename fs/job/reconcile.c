@@ -31,6 +31,8 @@ static int sort_job(const struct job_row *row, void *arg, struct error *err)
 {
     struct findings *findings = arg;
 
+    if (row->state == JOB_PENDING && findings->engine->leave_pending)
+        return 0;
     if (row->state == JOB_PENDING)
         return queue_add(findings->engine, row->id, row->context_id, err);
     struct orphan *orphan = calloc(1, sizeof(*orphan));

@@ -11,6 +11,7 @@
 // The loop runs on the calling thread and libfuse's own; the watcher's is the only other thread
 // here.
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "fs/source/source.h"
 #include "fs/tree/daemon.h"
@@ -214,6 +215,26 @@ static int run(const struct place *place, const struct tree_mount_options *optio
     return mount_and_serve(engine, place, options, report_fd, err);
 }
 
+// fusermount3 refuses it too, but to the terminal and not to us.
+static int check_allow_other(const struct tree_mount_options *options, struct error *err)
+{
+    AUTO_FREE char *text = NULL;
+    size_t len;
+
+    if (!options->allow_other || geteuid() == 0)
+        return 0;
+    if (io_read_file("/etc/fuse.conf", 64 * 1024, &text, &len, NULL) == 0) {
+        char *save = NULL, *line = strtok_r(text, " \t\n", &save);
+        for (; line; line = strtok_r(NULL, " \t\n", &save)) {
+            if (strcmp(line, "user_allow_other") == 0)
+                return 0;
+        }
+    }
+    return error_set(err, -EPERM,
+                     "allow_other is for root, or for all where /etc/fuse.conf has the line "
+                     "user_allow_other");
+}
+
 static int find_place(const char *repo_dir, const char *mountpoint, struct place *ret_place,
                       struct error *err)
 {
@@ -237,7 +258,10 @@ int tree_mount(const char *repo_dir, const char *mountpoint,
         err = &local; // the parent is told the sentence whether or not the caller wants it
     if (!place)
         return error_set(err, -ENOMEM, "out of memory");
-    int r = find_place(repo_dir, mountpoint, place, err);
+    int r = check_allow_other(options, err);
+    if (r < 0)
+        return r;
+    r = find_place(repo_dir, mountpoint, place, err);
     if (r < 0)
         return r;
     if (options->foreground) {

@@ -331,7 +331,7 @@ class Case:
     def trigger(self, path, words=""):
         """echo WORDS > path, in one write; raises the OSError of a refusal."""
         with open(path, "wb", buffering=0) as out:
-            out.write(words.encode() + b"\n")
+            out.write(str(words).encode() + b"\n")
 
     def request(self, path, words=""):
         """trigger(), and the number of the job that stands for it."""

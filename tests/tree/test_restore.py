@@ -265,7 +265,7 @@ def test_written_by(case, script):
 def test_trigger_reads_its_job(case):
     _, snapshot = backed_up(case)
     job = case.restore(snapshot, case.dir / "new.raw")
-    eq((snapshot / "restore").read_text(), f"{job['id']} completed\n", "the trigger's words")
+    eq((snapshot / "restore").read_text(), f"{job['job']} completed\n", "the trigger's words")
 
 
 def test_progress_and_log(case):
@@ -373,9 +373,7 @@ def test_what_was_written_is_compared(case):
     within(20, all_written, "everything is written")
     # The last chunk that was written decays before it is read back.
     write_at(target, 7 * 4 * CHUNK + 300, b"decayed")
-    expect_rolled_back(case, job, target, before, "")
-    check("differ" in case.job(job)["reason"] or "verif" in case.job(job)["reason"],
-          f"the reason speaks of verification: {case.job(job)['reason']}")
+    expect_rolled_back(case, job, target, before, "read back")
 
 
 def test_a_failed_safety_backup_stops_the_restore(case):
@@ -405,7 +403,8 @@ def test_cancel_of_a_new_file(case):
     _, snapshot = backed_up(case, fault="restore-write=sleep-200")
     job = case.request_restore(snapshot, case.dir / "new.raw")
     case.wait_state(job, "running")
-    within(10, lambda: leftovers(case), "the new file is being written")
+    within(10, lambda: int((case.job_dir(job) / "progress").read_text().split()[0]) > 0,
+           "the new file is being written")
     (case.job_dir(job) / "cancel").touch()
     case.wait_job(job, "cancelled")
     check(not (case.dir / "new.raw").exists(), "the target's name")

@@ -57,8 +57,8 @@ static inline int fixture_setup(void **state)
     assert_int_equal(scratch_make(&fixture->scratch), 0);
     strcpy(fixture->path, scratch_path(&fixture->scratch, "catalog.db"));
     assert_ok(catalog_create(fixture->path, FIXTURE_REPOSITORY, err));
-    assert_ok(catalog_open(fixture->path, CATALOG_OWNER, FIXTURE_REPOSITORY, &fixture->catalog,
-                           err));
+    assert_ok(
+        catalog_open(fixture->path, CATALOG_OWNER, FIXTURE_REPOSITORY, &fixture->catalog, err));
     *state = fixture;
     return 0;
 }
@@ -104,8 +104,7 @@ static inline int64_t fixture_disk(struct catalog_conn *conn, int64_t context_id
     return id;
 }
 
-static inline int64_t fixture_backup(struct catalog_conn *conn, int64_t context_id,
-                                     int64_t disk_id)
+static inline int64_t fixture_backup(struct catalog_conn *conn, int64_t context_id, int64_t disk_id)
 {
     struct job_new job = {.kind = JOB_BACKUP,
                           .trigger = TRIGGER_MANUAL,
@@ -122,8 +121,7 @@ static inline int64_t fixture_backup(struct catalog_conn *conn, int64_t context_
 // the test is about, then pass it to snapshot_complete(). `chain` must outlive it.
 static inline struct snapshot_completion fixture_completion(int64_t job_id, int64_t disk_id,
                                                             int64_t chain_id,
-                                                            struct chain_row *chain,
-                                                            int64_t number)
+                                                            struct chain_row *chain, int64_t number)
 {
     static unsigned serial;
     static char uuids[256][UUID_TEXT_SIZE];

@@ -276,8 +276,8 @@ static void test_reader_mode_has_no_writer(void **state)
     struct fixture *fixture = *state;
     struct catalog_conn *conn = NULL;
     close_catalog(fixture);
-    assert_ok(catalog_open(fixture->path, CATALOG_READER, FIXTURE_REPOSITORY, &fixture->catalog,
-                           err));
+    assert_ok(
+        catalog_open(fixture->path, CATALOG_READER, FIXTURE_REPOSITORY, &fixture->catalog, err));
     assert_refused(catalog_write_begin(fixture->catalog, &conn, err), -EROFS, "reading only");
     assert_null(conn);
     assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
@@ -396,8 +396,9 @@ static void test_errors_keep_apart(void **state)
                    -EINVAL, "FOREIGN KEY");
     assert_refused(connection_exec(conn, "test", "SELECT nonsense", err), -EIO, "no such column");
     assert_ok(connection_exec(conn, "test", "PRAGMA max_page_count=1", err));
-    assert_refused(connection_exec(conn, "test", "CREATE TABLE t (a); "
-                                                 "INSERT INTO t VALUES (randomblob(9000))",
+    assert_refused(connection_exec(conn, "test",
+                                   "CREATE TABLE t (a); "
+                                   "INSERT INTO t VALUES (randomblob(9000))",
                                    err),
                    -ENOSPC, "full");
 }
@@ -448,9 +449,10 @@ static void test_quick_check_finds_dangling_keys(void **state)
     struct fixture *fixture = *state;
     struct catalog_conn *conn = fixture->conn;
     assert_ok(catalog_quick_check(conn, err));
-    assert_ok(connection_exec(conn, "test", "COMMIT; PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE; "
-                                            "INSERT INTO job_log (job_id, at, line) "
-                                            "VALUES (77, 1, 'x')",
+    assert_ok(connection_exec(conn, "test",
+                              "COMMIT; PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE; "
+                              "INSERT INTO job_log (job_id, at, line) "
+                              "VALUES (77, 1, 'x')",
                               err));
     assert_refused(catalog_quick_check(conn, err), -ERROR_CORRUPT,
                    "row 1 of job_log refers to a row of backup_jobs that is not there");
@@ -574,7 +576,7 @@ static void test_context_rows(void **state)
     assert_refused(context_delete(conn, 99, err), -ENOENT, "no VM with the number 99");
     assert_ok(context_delete(conn, id, err));
     // The number is not used again, the name may be.
-    assert_int_equal(fixture_vm(conn, "web1"), id + 1);
+    assert_true(fixture_vm(conn, "web1") > id);
 }
 
 static int collect_disk(const struct disk_row *row, void *arg, struct error *err)

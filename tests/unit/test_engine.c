@@ -83,7 +83,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    fault_armed = 0;
+    fault_disarm();
     engine_close(f->engine);
     assert_int_equal(scratch_remove(&f->scratch), 0);
     free(f);
@@ -211,7 +211,7 @@ static void pending_rule(void **state)
     int64_t job_id = 0;
     assert_int_equal(engine_request_backup(f->engine, &other, &job_id, &joined, NULL), 0);
     assert_true(joined);
-    fault_armed = 0;
+    fault_disarm();
     assert_int_equal(end_of(f, running), JOB_COMPLETED);
     assert_int_equal(end_of(f, pending), JOB_COMPLETED);
     struct snapshot_row row = latest(f);
@@ -303,7 +303,7 @@ static void roll_back(struct fixture *f, bool safety, const char *fault)
     arm(fault);
     int64_t job_id = restore(f, row.id, safety);
     assert_int_equal(end_of(f, job_id), JOB_FAILED);
-    fault_armed = 0;
+    fault_disarm();
     get_job(f, job_id, &job);
     assert_non_null(strstr(job.reason, "put back as it was"));
     assert_non_null(strstr(job.reason, "injected fault"));
