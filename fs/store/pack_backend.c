@@ -187,16 +187,17 @@ static int sink_rename(struct folder_sink *sink, struct error *err)
     return 0;
 }
 
-static int sink_sync_folder(struct folder_sink *sink, struct error *err)
+static int folder_settle(struct pack_backend *backend, const char *uuid, struct error *err)
 {
+    struct folder *folder = (struct folder *)backend;
     char name[NAME_ROOM];
     AUTO_CLOSE int fd = -1;
     int r = fault_hit(FAULT_PACK_DIRSYNC, err);
 
     if (r < 0)
         return r;
-    snprintf(name, sizeof(name), "packs/%.2s", sink->uuid);
-    fd = folder_open_at(sink->folder, name, O_RDONLY | O_DIRECTORY, err);
+    snprintf(name, sizeof(name), "packs/%.2s", uuid);
+    fd = folder_open_at(folder, name, O_RDONLY | O_DIRECTORY, err);
     return fd < 0 ? fd : io_fsync(fd, name, err);
 }
 
@@ -218,7 +219,7 @@ static int folder_seal(struct pack_sink *base, const void *index, size_t len, st
     if (r == 0)
         r = sink_rename(sink, err);
     if (r == 0)
-        r = sink_sync_folder(sink, err);
+        r = folder_settle(&sink->folder->base, sink->uuid, err);
     return r;
 }
 
@@ -517,6 +518,7 @@ static void folder_close(struct pack_backend *backend)
 static const struct pack_backend_ops folder_ops = {
     .create = folder_create,
     .read = folder_read,
+    .settle = folder_settle,
     .list = folder_list,
     .remove = folder_remove,
     .close = folder_close,

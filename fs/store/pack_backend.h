@@ -43,6 +43,7 @@ struct pack_backend_ops {
                   struct error *err);
     ssize_t (*read)(struct pack_backend *backend, const char *uuid, void *buf, size_t len,
                     uint64_t offset, struct error *err);
+    int (*settle)(struct pack_backend *backend, const char *uuid, struct error *err);
     int (*list)(struct pack_backend *backend, pack_file_fn fn, void *arg, struct error *err);
     int (*remove)(struct pack_backend *backend, const char *uuid, enum pack_file_state state,
                   struct error *err);
@@ -88,6 +89,14 @@ static inline ssize_t pack_backend_read(struct pack_backend *backend, const char
                                         size_t len, uint64_t offset, struct error *err)
 {
     return backend->ops->read(backend, uuid, buf, len, offset, err);
+}
+
+// Makes the name of a sealed pack durable, when whoever sealed it may have died before it was.
+// Fault point PACK_DIRSYNC.
+static inline int pack_backend_settle(struct pack_backend *backend, const char *uuid,
+                                      struct error *err)
+{
+    return backend->ops->settle(backend, uuid, err);
 }
 
 // Calls `fn` for every file, in no order. Stops at the first error, its own or fn's.

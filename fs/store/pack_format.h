@@ -23,7 +23,7 @@
 //    6 |  2 | u16   | flags a reader must know (none are defined; bit 0 is kept for encryption)
 //    8 |  4 | u32   | raw length: bytes of content
 //   12 |  4 | u32   | stored length: bytes of payload
-//   16 | 32 | bytes | id of the content (see chunk_id.h)
+//   16 | 32 | bytes | id of the content (see chunk_coder.h)
 //   48 |  8 | u64   | XXH3-64 of the payload
 //   56 |  8 | u64   | XXH3-64 of bytes 0 … 55
 //

@@ -208,7 +208,10 @@ static int adopt(struct reconcile *rec, const struct found_pack *pack, struct er
         report(rec, "pack %s belongs to another repository; it is left alone", pack->uuid);
         return 0;
     }
-    r = insert_adopted(rec, pack, records, count, err);
+    // Its content was durable before it had this name; the name may not be.
+    r = pack_backend_settle(rec->store->backend, pack->uuid, err);
+    if (r == 0)
+        r = insert_adopted(rec, pack, records, count, err);
     if (r == 0)
         report(rec, "adopted the sealed pack %s (%zu records)", pack->uuid, count);
     return r;

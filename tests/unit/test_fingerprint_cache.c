@@ -223,6 +223,28 @@ static void test_every_byte_counts(void **state)
     close(fd);
 }
 
+// Two records, both intact, in the wrong order.
+static void test_order_counts(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct fingerprint_reader *reader;
+    uint8_t first[4112], second[4112];
+    int fd;
+
+    write_cache(fixture, 3);
+    fd = open(path_of(fixture), O_RDWR);
+    assert_int_equal(io_read_at(fd, first, 4112, 96, "", NULL), 0);
+    assert_int_equal(io_read_at(fd, second, 4112, 96 + 4112, "", NULL), 0);
+    assert_int_equal(io_write_at(fd, second, 4112, 96, "", NULL), 0);
+    assert_int_equal(io_write_at(fd, first, 4112, 96 + 4112, "", NULL), 0);
+    close(fd);
+    reader = open_cache(fixture);
+    assert_false(has(reader, 0));
+    assert_true(has(reader, 1));
+    assert_false(has(reader, 2));
+    fingerprint_reader_close(reader);
+}
+
 static void test_torn_files(void **state)
 {
     struct store_fixture *fixture = *state;
@@ -249,6 +271,7 @@ int main(void)
         TEST(test_writer_refuses),
         TEST(test_without_commit_nothing_changes),
         TEST(test_every_byte_counts),
+        TEST(test_order_counts),
         TEST(test_torn_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 
 static int make(void **state)
@@ -203,6 +204,31 @@ static void test_looking_does_not_disturb(void **state)
         pthread_join(threads[i], NULL);
 }
 
+static void *hold_for_an_instant(void *arg)
+{
+    int fd = *(int *)arg;
+
+    usleep(30000);
+    flock(fd, LOCK_UN);
+    return NULL;
+}
+
+// The shared lock of one who looks, held at the very moment an owner starts.
+static void test_an_owner_outlasts_a_look(void **state)
+{
+    struct scratch *scratch = *state;
+    int looking = open(scratch_path(scratch, "lock"), O_RDONLY | O_CREAT, 0600), fd;
+    pthread_t thread;
+
+    assert_true(looking >= 0);
+    assert_int_equal(flock(looking, LOCK_SH | LOCK_NB), 0);
+    assert_int_equal(pthread_create(&thread, NULL, hold_for_an_instant, &looking), 0);
+    assert_int_equal(repo_lock_acquire(scratch->folder, "mount", "/m", &fd, NULL, NULL), 0);
+    pthread_join(thread, NULL);
+    repo_lock_release(fd);
+    close(looking);
+}
+
 static void test_no_folder(void **state)
 {
     struct error err = ERROR_INIT;
@@ -225,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_odd_mountpoints),
         cmocka_unit_test(test_half_written_text),
         cmocka_unit_test(test_looking_does_not_disturb),
+        cmocka_unit_test(test_an_owner_outlasts_a_look),
         cmocka_unit_test(test_no_folder),
     };
     return cmocka_run_group_tests(tests, make, clean);

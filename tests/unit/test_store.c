@@ -253,6 +253,28 @@ static void test_packs_fill_up(void **state)
     store_writer_close(writer);
 }
 
+// A worker's lease may have begun before the commit that put the id into the catalog.
+static void test_an_old_lease_knows_too(void **state)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct store_fixture *fixture = *state;
+    struct store_writer *writer = writer_of(fixture);
+    struct digest unknown = {{1}}, first, second;
+
+    assert_int_equal(catalog_read_begin(fixture->catalog, &conn, NULL), 0);
+    assert_int_equal(store_writer_knows(writer, conn, &unknown, NULL), 0); // its view is fixed now
+    first = put(writer, 0);
+    assert_int_equal(store_writer_knows(writer, conn, &first, NULL), 1);
+    assert_int_equal(store_writer_seal(writer, NULL), 0);
+    assert_int_equal(store_writer_knows(writer, conn, &first, NULL), 1);
+    second = put(writer, 1);
+    assert_int_equal(store_writer_knows(writer, conn, &first, NULL), 1);
+    assert_int_equal(store_writer_seal(writer, NULL), 0);
+    assert_int_equal(store_writer_knows(writer, conn, &second, NULL), 1);
+    assert_int_equal(knows(fixture, writer, &first), 1); // with a lease of now
+    store_writer_close(writer);
+}
+
 static void test_unsealed_pack_is_removed(void **state)
 {
     struct store_fixture *fixture = *state;
@@ -918,6 +940,7 @@ int main(void)
         TEST(test_life_of_a_chunk),
         TEST(test_bytes_are_exact),
         TEST(test_packs_fill_up),
+        TEST(test_an_old_lease_knows_too),
         TEST(test_unsealed_pack_is_removed),
         TEST(test_records_of_other_kinds),
         TEST(test_append_refuses),
