@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Rows of backup_chains: how they are read, and their names. snapshot.c writes a chain with its
+// Rows of backup_chains: how they are read, and their names. completion.c writes a chain with its
 // first snapshot. What a chain holds is counted from the snapshots that are there, never stored.
 #include "catalog/path.h"
 #include "catalog/snapshot.h"

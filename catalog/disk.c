@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Rows of vm_disks. Keeps changed_at of the context true when a disk comes or goes. What a
-// completed backup changes in a disk's row is written by snapshot.c.
+// completed backup changes in a disk's row is written by completion.c.
 #include "catalog/disk.h"
 
 #include "base/clock.h"

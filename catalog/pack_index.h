@@ -42,7 +42,7 @@ struct chunk_location {
 };
 
 // Step 3 of the order of durability: pack and records, in the caller's transaction. -EEXIST for a
-// known uuid.
+// known uuid. The pack's id and record_count are not read: the one is given, the other is `count`.
 int pack_insert(struct catalog_conn *conn, const struct pack_row *pack,
                 const struct chunk_row *records, size_t count, int64_t *ret_pack_id,
                 struct error *err);

@@ -18,8 +18,8 @@ struct catalog_path {
     struct snapshot_row snapshot;
 };
 
-// -EINVAL for a malformed name, -ENOENT for an unknown one; the sentence names the part that failed
-// ("no disk named vdb in VM web1").
+// -EINVAL (or -ENAMETOOLONG) for a malformed name, -ENOENT for an unknown one; the sentence names
+// the part that failed ("no disk named vdb in VM web1").
 int catalog_path_resolve(struct catalog_conn *conn, const char *text, struct catalog_path *ret_path,
                          struct error *err);
 

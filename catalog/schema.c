@@ -135,14 +135,12 @@ static const char version_1[] =
     "  CHECK (forgotten_at IS NULL OR protected = 0)"
     ") STRICT;"
     "CREATE INDEX backup_disks_by_context ON backup_disks (context_id);"
-    "CREATE INDEX backup_disks_by_disk ON backup_disks (disk_id);"
     "CREATE INDEX backup_disks_by_parent ON backup_disks (parent_id);"
     "CREATE UNIQUE INDEX backup_disks_by_chain ON backup_disks (chain_id, number);"
     // These two answer "how many snapshots, how large, how new" without a look at the rows.
-    "CREATE INDEX snapshots_of_disk ON backup_disks (disk_id)"
-    "  WHERE state = 'completed' AND forgotten_at IS NULL;"
-    "CREATE INDEX snapshots_of_chain ON backup_disks (chain_id, taken_at, new_bytes)"
-    "  WHERE state = 'completed' AND forgotten_at IS NULL;"
+    "CREATE INDEX backup_disks_by_disk ON backup_disks (disk_id, state, forgotten_at);"
+    "CREATE INDEX backup_disks_totals ON backup_disks"
+    "  (chain_id, state, forgotten_at, taken_at, new_bytes);"
 
     "CREATE TABLE job_restores ("
     "  job_id INTEGER PRIMARY KEY REFERENCES backup_jobs (id) ON DELETE CASCADE,"

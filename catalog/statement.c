@@ -7,6 +7,9 @@
 #include "catalog/types.h"
 
 #include <string.h>
+
+// uthash's default falls through the labels of a switch, which warns with clang.
+#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
 #include <uthash.h>
 #include <uuid/uuid.h>
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IMAGE_TIMEOUT 3600.0
 #define TEXT_BLOCK 4096
 
 static struct timespec to_timespec(int64_t when)
@@ -186,11 +185,6 @@ int attr_get(struct tree *tree, struct node node, struct stat *ret_stat, struct 
     return 0;
 }
 
-double attr_timeout(struct node node)
-{
-    return node_info(node.kind)->role == NODE_IMAGE ? IMAGE_TIMEOUT : 0;
-}
-
 void attr_reply(struct tree *tree, fuse_req_t req, struct node node)
 {
     struct error err = ERROR_INIT;
@@ -199,15 +193,15 @@ void attr_reply(struct tree *tree, fuse_req_t req, struct node node)
     if (r < 0)
         fuse_reply_err(req, refusal_errno(r));
     else
-        fuse_reply_attr(req, &st, attr_timeout(node));
+        fuse_reply_attr(req, &st, kernel_cache_attr_timeout(node));
 }
 
 void attr_reply_entry(struct tree *tree, fuse_req_t req, struct node node)
 {
     struct error err = ERROR_INIT;
     struct fuse_entry_param entry = {.ino = node_to_ino(node),
-                                     .attr_timeout = attr_timeout(node),
-                                     .entry_timeout = attr_timeout(node)};
+                                     .attr_timeout = kernel_cache_attr_timeout(node),
+                                     .entry_timeout = kernel_cache_name_timeout(node)};
     int r = attr_get(tree, node, &entry.attr, &err);
     if (r < 0)
         fuse_reply_err(req, refusal_errno(r));

@@ -6,9 +6,6 @@
 // it added as size. Generated files report their true size; disk.raw its capacity and, as blocks,
 // what is allocated.
 //
-// Time-outs: disk.raw never changes and is kept for an hour, everything else is asked for each
-// time. No name below a folder can outlive it: the folder itself is looked up anew on every walk.
-//
 // Threads: any; the caller holds no lease.
 #ifndef FS_TREE_ATTR_H
 #define FS_TREE_ATTR_H
@@ -20,9 +17,6 @@
 
 // -ENOENT when what the node belongs to is gone.
 int attr_get(struct tree *tree, struct node node, struct stat *ret_stat, struct error *err);
-
-// Seconds the kernel may keep attributes and name.
-double attr_timeout(struct node node);
 
 // Answer with a node's attributes, or with the error of getting them.
 void attr_reply(struct tree *tree, fuse_req_t req, struct node node);

@@ -307,7 +307,10 @@ static int remove_node(struct tree *tree, struct node parent, const char *name, 
     case NODE_DISK:
         return engine_remove_disk(tree->engine, node.id, err);
     case NODE_SNAPSHOT:
-        return engine_forget_snapshot(tree->engine, node.id, err);
+        r = engine_forget_snapshot(tree->engine, node.id, err);
+        if (r == 0)
+            kernel_cache_snapshot_forgotten(tree, parent);
+        return r;
     default:
         return error_set(err, -EPERM, "only a VM, a disk or a snapshot can be removed");
     }
@@ -316,8 +319,6 @@ static int remove_node(struct tree *tree, struct node parent, const char *name, 
 void directory_remove(struct tree *tree, fuse_req_t req, struct node parent, const char *name)
 {
     struct error err = ERROR_INIT;
-    // Nothing needs to be invalidated after success: the kernel drops the name itself, and keeps
-    // no other name or attribute that could still be reached (attr.h).
     if (remove_node(tree, parent, name, &err) < 0)
         fuse_reply_err(req, refusal_record(tree, parent, name, &err));
     else

@@ -308,11 +308,12 @@ void live_event(enum engine_event event, int64_t job_id, void *arg)
 {
     struct tree *tree = arg;
 
-    // Names in the tree need nothing: the kernel keeps none of them.
     if (event != ENGINE_JOB_STATE && event != ENGINE_JOB_PROGRESS)
         return;
-    if (event == ENGINE_JOB_STATE)
+    if (event == ENGINE_JOB_STATE) {
+        kernel_cache_job_changed(tree, job_id); // before a waiter looks
         settle_waits(tree, job_id);
+    }
     notify_files(&tree->live, event, job_id);
 }
 

@@ -161,7 +161,8 @@ static int serve(struct tree *tree, struct fuse_session *session, const struct p
     engine_listen(tree->engine, NULL, NULL);
     live_close(tree);
     // Where the loop was ended under a mount that was taken away lazily, libfuse would unmount
-    // whatever is in its place by now. In all other cases it knows.
+    // whatever is in its place by now; in all other cases it knows. Then its copy of the path is
+    // given back by the process's end.
     if (!atomic_load(&watcher.detached) || !atomic_load(&watcher.signalled))
         fuse_session_unmount(session);
     watcher_stop(&watcher);
@@ -178,9 +179,12 @@ static int mount_and_serve(struct engine *engine, const struct place *place,
 
     if (!tree)
         return error_set(err, -ENOMEM, "out of memory");
-    tree_state_init(tree, engine, options->allow_other);
-    int r = session_new(place, options, tree, &session, err);
+    int r = tree_state_init(tree, engine, options->allow_other, err);
+    if (r < 0)
+        return r;
+    r = session_new(place, options, tree, &session, err);
     if (r == 0) {
+        tree->session = session;
         r = session_mount(session, place, &dev, err);
         if (r == 0) {
             source_forbid_device(dev, "it is on the mounted repository itself");
@@ -224,8 +228,10 @@ static int check_allow_other(const struct tree_mount_options *options, struct er
     if (!options->allow_other || geteuid() == 0)
         return 0;
     if (io_read_file("/etc/fuse.conf", 64 * 1024, &text, &len, NULL) == 0) {
-        char *save = NULL, *line = strtok_r(text, " \t\n", &save);
-        for (; line; line = strtok_r(NULL, " \t\n", &save)) {
+        char *save = NULL, *line = strtok_r(text, "\n", &save);
+        for (; line; line = strtok_r(NULL, "\n", &save)) {
+            line += strspn(line, " \t");
+            line[strcspn(line, " \t")] = '\0';
             if (strcmp(line, "user_allow_other") == 0)
                 return 0;
         }

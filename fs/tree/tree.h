@@ -24,7 +24,8 @@ struct tree_mount_options {
 // end of its life).
 //
 // Refuses: a mountpoint that is no folder (-ENOTDIR), not empty (-ENOTEMPTY), in the repository or
-// with it inside (-EINVAL). A stale mount (ENOTCONN) left by a killed daemon is unmounted first.
+// with it inside (-EINVAL), a repository's mount already (-EBUSY). A stale mount (ENOTCONN) left by
+// a killed daemon is unmounted first.
 int tree_mount(const char *repo_dir, const char *mountpoint,
                const struct tree_mount_options *options, bool *ret_parent, struct error *err);
 

@@ -9,9 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-void tree_state_init(struct tree *tree, struct engine *engine, bool allow_other)
+int tree_state_init(struct tree *tree, struct engine *engine, bool allow_other, struct error *err)
 {
     memset(tree, 0, sizeof(*tree));
+    int r = kernel_cache_init(&tree->kernel_cache, err);
+    if (r < 0)
+        return r;
     tree->engine = engine;
     tree->uid = geteuid();
     tree->gid = getegid();
@@ -23,6 +26,7 @@ void tree_state_init(struct tree *tree, struct engine *engine, bool allow_other)
     live_init(&tree->live);
     triggers_init(&tree->triggers);
     disk_images_init(&tree->images);
+    return 0;
 }
 
 void tree_state_deinit(struct tree *tree)
@@ -34,4 +38,5 @@ void tree_state_deinit(struct tree *tree)
     live_deinit(&tree->live);
     refusals_deinit(&tree->refusals);
     handles_deinit(&tree->handles);
+    kernel_cache_deinit(&tree->kernel_cache);
 }

@@ -12,6 +12,7 @@
 #include "fs/tree/disk_file.h"
 #include "fs/tree/fuse_api.h"
 #include "fs/tree/handle.h"
+#include "fs/tree/kernel_cache.h"
 #include "fs/tree/live.h"
 #include "fs/tree/refusal.h"
 #include "fs/tree/trigger.h"
@@ -22,8 +23,9 @@
 #include <sys/types.h>
 
 struct tree {
-    struct engine *engine; // borrowed
-    uid_t uid;             // owner of every node
+    struct engine *engine;        // borrowed
+    struct fuse_session *session; // borrowed
+    uid_t uid;                    // owner of every node
     gid_t gid;
     bool allow_other;
     int64_t mounted_at;
@@ -35,10 +37,11 @@ struct tree {
     struct live live;
     struct triggers triggers;
     struct disk_images images;
+    struct kernel_cache kernel_cache;
 };
 
 // Prepares an empty tree over `engine`; tree_state_deinit() releases what clients left open.
-void tree_state_init(struct tree *tree, struct engine *engine, bool allow_other);
+int tree_state_init(struct tree *tree, struct engine *engine, bool allow_other, struct error *err);
 void tree_state_deinit(struct tree *tree);
 
 // Leases a reader of the engine's catalog.

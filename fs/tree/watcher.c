@@ -119,10 +119,11 @@ static void watch(struct watcher *watcher, int signal_fd, int mounts_fd)
 {
     struct pollfd fds[] = {{.fd = watcher->stop_fd, .events = POLLIN},
                            {.fd = signal_fd, .events = POLLIN},
-                           {.fd = mounts_fd, .events = POLLPRI}};
+                           {.fd = mounts_fd, .events = POLLPRI},
+                           {.fd = watcher->tree->kernel_cache.wake_fd, .events = POLLIN}};
 
     for (;;) {
-        if (poll(fds, 3, -1) < 0)
+        if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0)
             continue;
         if (fds[0].revents)
             return;
@@ -133,6 +134,8 @@ static void watch(struct watcher *watcher, int signal_fd, int mounts_fd)
         }
         if (fds[2].revents)
             look_at_mounts(watcher);
+        if (fds[3].revents)
+            kernel_cache_drop_names(watcher->tree);
     }
 }
 

@@ -2,8 +2,9 @@
 //
 // The watcher: the one thread of a mounted tree that is neither libfuse's nor the engine's. It
 // proves that the mount answers and says so, receives SIGTERM, SIGINT and SIGHUP and ends the FUSE
-// loop, and sees it when the mount was taken away lazily, so that no read of `wait` keeps a session
-// alive that nobody can reach any more.
+// loop, sees it when the mount was taken away lazily, so that no read of `wait` keeps a session
+// alive that nobody can reach any more, and tells the kernel what handlers may not
+// (kernel_cache.h).
 #ifndef FS_TREE_WATCHER_H
 #define FS_TREE_WATCHER_H
 

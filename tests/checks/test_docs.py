@@ -68,9 +68,8 @@ def test_format_document_has_every_structure(_):
     header = (SOURCE_ROOT / "fs/store/pack_format.h").read_text()
     for magic in re.findall(r'magic "([A-Z]+)', header):
         check(magic in text, f"magic {magic}")
-    for table in ("vm_backup_contexts", "vm_disks", "backup_jobs", "backup_chains", "backup_disks",
-                  "packs", "chunks"):
-        check(table in text, f"table {table}")
+    for name in ("config", "packs/", "catalog.db", "cache/", "lock"):
+        check(f"`{name}`" in text, f"{name} of a repository")
 
 
 def test_testing_document_names_every_suite(_):

@@ -91,7 +91,7 @@ def test_licence_lines(case):
 
 
 def test_nothing_is_left_to_do(_):
-    words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!X)")
+    words = re.compile(r"\b(TODO|FIXME|HACK)\b|\bXXX:")
     found = [f"{p.relative_to(SOURCE_ROOT)}: {line.strip()}" for p in C_FILES
              for line in p.read_text().splitlines() if words.search(line)]
     eq(found, [], "unfinished places")

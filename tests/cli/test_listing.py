@@ -25,10 +25,6 @@ def history(case):
     case.backtree("restore", case.repo, "web1/vdb", case.dir / "new.raw")
 
 
-def names(case, *options):
-    return case.backtree("list", case.repo, "--names", *options).out.split()
-
-
 def jobs(case, *options):
     return [job["job"] for job in case.backtree("jobs", case.repo, "--json", *options).json()]
 
@@ -38,9 +34,9 @@ def test_list(case):
     out = case.backtree("list", case.repo).out
     for word in ("web1", "web2", "vda", "vdb", "root", "0001-full-", "0002-incr-"):
         check(word in out, f"{word} is listed: {out}")
-    eq(len(names(case)), 4, "snapshots")
+    eq(len(case.listed()), 4, "snapshots")
     case.mount()
-    for name in names(case):
+    for name in case.listed():
         check((case.vm(name) / "disk.raw").exists(), f"{name} is a path below vms/")
 
 
@@ -49,7 +45,7 @@ def test_list_json(case):
     rows = case.backtree("list", case.repo, "--json").json()
     eq(len(rows), 4, "snapshots")
     case.mount()
-    for row, name in zip(rows, names(case)):
+    for row, name in zip(rows, case.listed()):
         eq(row, case.info(case.vm(name)), f"the record of {name} is that of the tree")
 
 
@@ -57,7 +53,7 @@ LIST_FILTERS = {
     "--vm=web1": 3,
     "--vm=web2": 1,
     "--disk=web1/vda": 2,
-    "--disk=vdb": 1,
+    "--vm=web1 --disk=vdb": 1,
     "--kind=full": 3,
     "--kind=incremental": 1,
     "--trigger=scheduled": 1,
@@ -97,7 +93,7 @@ JOB_FILTERS = {
 def test_list_filters(case):
     history(case)
     for options, count in LIST_FILTERS.items():
-        eq(len(names(case, *options.split())), count, f"list {options}")
+        eq(len(case.listed(*options.split())), count, f"list {options}")
         eq(len(case.backtree("list", case.repo, "--json", *options.split()).json()), count,
            f"list --json {options}")
         case.backtree("list", case.repo, *options.split())
@@ -115,8 +111,8 @@ def test_since_and_until_at_a_moment(case):
     time.sleep(1.1)
     moment = int(time.time())
     case.backtree("backup", case.repo, "web1/vdb")
-    eq(len(names(case, f"--since=@{moment}")), 1, "since")
-    eq(len(names(case, f"--until=@{moment}")), 4, "until")
+    eq(len(case.listed(f"--since=@{moment}")), 1, "since")
+    eq(len(case.listed(f"--until=@{moment}")), 4, "until")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
     eq(jobs(case, f"--since={stamp}"), [6], "jobs since")
     eq(jobs(case, f"--until={stamp}"), [1, 2, 3, 4, 5], "jobs until")
@@ -148,7 +144,7 @@ def test_bad_filter(case, row):
 
 def test_show(case):
     history(case)
-    first = names(case)[0]
+    first = case.listed()[0]
     chain = first.rsplit("/", 1)[0]
     for name, key, value in (("web1", "vm", "web1"), ("web1/vda", "disk", "vda"),
                              (first, "kind", "full"), (first, "path", first),
@@ -173,7 +169,7 @@ def test_show_job(case):
 def test_show_tells_every_recorded_detail(case):
     """Each column of the catalog's rows is in the record."""
     history(case)
-    snapshot = case.backtree("show", case.repo, names(case)[1], "--json").json()
+    snapshot = case.backtree("show", case.repo, case.listed()[1], "--json").json()
     for key in ("name", "path", "uuid", "state", "kind", "trigger", "tags", "started_at", "finished_at",
                 "taken_at", "capacity", "chunk_size", "digest", "change_id", "data_bytes",
                 "read_bytes", "changed_bytes", "new_bytes", "protected", "parent", "job", "number"):
@@ -193,10 +189,12 @@ def test_unknown_names(case):
 def test_stats(case):
     history(case)
     stats = case.backtree("stats", case.repo, "--json").json()
-    eq(stats["snapshots"], 4, "snapshots")
-    eq(stats["logical_bytes"], 4 * MIB, "logical bytes")
-    eq(stats["stored_bytes"], case.pack_bytes(), "stored bytes")
-    check(0 < stats["unique_bytes"] <= stats["data_bytes"] <= stats["logical_bytes"], f"{stats}")
+    totals = stats["totals"]
+    eq(totals["snapshots"], 4, "snapshots")
+    eq(totals["logical_bytes"], 4 * MIB, "logical bytes")
+    eq(totals["stored_bytes"], case.pack_bytes(), "stored bytes")
+    eq((totals["jobs"]["completed"], totals["jobs"]["failed"]), (4, 1), "jobs by state")
+    check(0 < totals["unique_bytes"] <= totals["data_bytes"] <= totals["logical_bytes"], f"{totals}")
     check(0 < stats["free_bytes"] <= stats["capacity_bytes"], f"room: {stats}")
     check("web1" in stats["vms"] and "web2" in stats["vms"], f"by VM: {stats}")
     text = case.backtree("stats", case.repo).out
@@ -204,12 +202,12 @@ def test_stats(case):
     case.mount()
     lines = dict(line.split(" ", 1) for line in (case.mnt / "status").read_text().splitlines())
     for key in ("snapshots", "logical_bytes", "unique_bytes", "stored_bytes"):
-        eq(int(lines[key]), stats[key], f"{key} of status and of stats")
+        eq(int(lines[key]), totals[key], f"{key} of status and of stats")
 
 
 def test_stats_of_an_empty_repository(case):
     case.init()
-    stats = case.backtree("stats", case.repo, "--json").json()
+    stats = case.backtree("stats", case.repo, "--json").json()["totals"]
     eq((stats["snapshots"], stats["stored_bytes"]), (0, 0), "totals")
     case.backtree("stats", case.repo)
     eq(case.backtree("list", case.repo, "--json").json(), [], "list")

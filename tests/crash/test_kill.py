@@ -18,6 +18,10 @@ from disks import KIB, MIB, digest, make_disk, noise, write_at
 
 ROUNDS = 500 if LONG else 20
 VMS = ("web1", "web2", "web3")
+# Each round one of these is slow, so that the kill finds the daemon somewhere else.
+SLOW_POINTS = ("job-started", "source-read", "1-pack-append", "2-pack-sync", "2-pack-sealed",
+               "3-pack-commit", "3-pack-committed", "4-snapshot-sealed", "5-snapshot-commit",
+               "5-snapshot-committed", "cache-write", "job-commit", "pack-read")
 if LONG:
     backtree_testing.TEST_SECONDS = 3600
 
@@ -57,12 +61,13 @@ def test_random_kills_under_load(case):
     for number in range(ROUNDS):
         for vm, image in images.items():
             write_at(image, numbers.randrange(0, 3 * MIB), noise(400 * KIB, f"{seed} {number} {vm}"))
+        case.remount(fault=f"{numbers.choice(SLOW_POINTS)}=sleep-30")
         stop = threading.Event()
         beside = threading.Thread(target=reader, args=(case, stop), daemon=True)
         beside.start()
         for vm in VMS:
             case.trigger(case.vm(vm) / "backup", numbers.choice(("", "full", "tag=round")))
-        time.sleep(numbers.random() * 0.15)
+        time.sleep(numbers.random() * 0.12)
         killed_running += case.catalog.unfinished() > 0
         stop.set()
         case.crash()

@@ -23,6 +23,8 @@ ELSEWHERE = {
     "reconcile": "test_reconcile",
     "pack-remove": "test_cancel",
     "pack-read": "test_reading",
+    # A backup that completes ends its job in the transaction of its last disk.
+    "job-commit": "test_ending",
     **{p: "test_restore" for p in RESTORE_POINTS},
 }
 BACKUP_POINTS = [p for p in POINTS if p not in ELSEWHERE]
@@ -35,6 +37,7 @@ class World:
         self.case = case
         self.images = {}
         self.expected = {}  # path below vms/ → SHA-256
+        self.held = None  # SHA-256 of a restore's target before it
         case.start()
         for vm, disk in (("web1", "vda"), ("web1", "vdb"), ("web2", "vda")):
             image = make_disk(case.dir / f"{vm}-{disk}.raw", 3 * MIB + 100,
@@ -58,6 +61,15 @@ class World:
                 name = snapshot.relative_to(self.case.mnt)
                 if name not in self.expected:
                     self.expected[name] = digest(image)
+
+    def note_safety(self, held):
+        """Safety snapshots not seen before must read as what the target held."""
+        for vm, disk in self.images:
+            for snapshot in self.case.snapshots(vm, disk):
+                name = snapshot.relative_to(self.case.mnt)
+                if name not in self.expected:
+                    eq(self.case.info(snapshot)["trigger"], "pre_restore_safety", f"what {name} is")
+                    self.expected[name] = held
 
     def compare(self):
         """Every snapshot there ever was is there and reads as it did."""
@@ -134,8 +146,7 @@ def test_incremental(case, point):
 
 
 # The second disk of the job, or the second seal of the first.
-@each([p for p in BACKUP_POINTS if p not in ("job-enqueued", "job-started", "job-commit",
-                                             "job-committed")])
+@each([p for p in BACKUP_POINTS if p not in ("job-enqueued", "job-started", "job-committed")])
 def test_second_time(case, point):
     crash_in_backup(case, point, "full", nth=2)
 
@@ -184,22 +195,26 @@ def crash_in_restore(case, point, to_new_file):
         copy(original, target)
         for number in range(4):
             write_at(target, number * 128 * KIB, noise(100, number))
+        world.held = digest(target)
     fault = f"{point}=kill"
     if point == "restore-rollback":
         fault = f"restore-write:3=EIO,{fault}"
     case.remount(fault=fault)
     die(case, lambda: case.trigger(case.mnt / snapshot / "restore", str(target)), point)
-    world_recovers_from_restore(case, world, target)
+    recovers_from_restore(case, world, target)
+    held = digest(target) if target.exists() else None
     case.restore(case.mnt / snapshot, target)
     case.expect_same(target, original)
+    world.note_safety(held)
     world.goes_on()
 
 
-def world_recovers_from_restore(case, world, target):
-    """As after any crash; what the target held is in the safety snapshot, if there was a target."""
+def recovers_from_restore(case, world, target):
+    """As after any crash; the interrupted restore's own safety snapshot holds the old target."""
     case.mount()
     case.daemon.allow_errors("interrupted|leftover|pack|open")
     case.settle()
+    world.note_safety(world.held)
     world.compare()
     restore = case.catalog.jobs("restore")[0]
     check(restore["state"] in ("failed", "completed"), f"the restore's record: {restore}")
@@ -210,10 +225,6 @@ def world_recovers_from_restore(case, world, target):
             check(job["state"] in ENDED, f"the safety job's record: {job}")
     check(not list(case.dir.glob("target.raw.backtree-*")) or not target.exists(),
           "no temporary file beside a whole target")
-    for (vm, disk) in world.images:
-        for snapshot in case.snapshots(vm, disk):
-            name = snapshot.relative_to(case.mnt)
-            world.expected.setdefault(name, digest(snapshot / "disk.raw"))
 
 
 @each([p for p in RESTORE_POINTS if p != "restore-rename"])
@@ -278,6 +289,26 @@ def test_cancel(case):
     world.compare()
     case.backup("web3")
     case.expect_same(case.latest("web3", "vda") / "disk.raw", case.dir / "big.raw")
+    world.goes_on()
+
+
+@each(["failed", "cancelled", "restored"])
+def test_ending(case, state):
+    """Dying in the transaction that ends a job which no disk's completion has ended."""
+    world = World(case)
+    snapshot = case.snapshots("web1", "vda")[0].relative_to(case.mnt)
+    slow = "source-read=EIO" if state == "failed" else "source-read=sleep-200"
+    case.remount(fault=f"{slow},job-commit=kill")
+    if state == "restored":
+        target = case.dir / "target.raw"
+        die(case, lambda: case.trigger(case.mnt / snapshot / "restore", target), "job-commit")
+        recovers_from_restore(case, world, target)
+    else:
+        job = case.request(case.vm("web1") / "backup")
+        die(case, lambda: state == "failed" or case.trigger(case.job_dir(job) / "cancel"),
+            "job-commit")
+        world.recovered()
+        eq(case.catalog.state(job), "failed", "state")
     world.goes_on()
 
 

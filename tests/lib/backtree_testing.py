@@ -268,6 +268,11 @@ class Case:
             check(re.search(says, result.err), f"says {says!r}: {result}")
         return result
 
+    def listed(self, *options):
+        """Paths of the snapshots `backtree list --names` tells, VMs, disks and chains left out."""
+        out = self.backtree("list", self.repo, "--names", *options).out
+        return [line for line in out.splitlines() if line.count("/") == 3]
+
     def sh(self, script, status=0, **more):
         """A bash script, with the work folder as its current folder."""
         more.setdefault("cwd", self.dir)

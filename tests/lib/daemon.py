@@ -48,7 +48,7 @@ def mounts_below(folder):
 
 
 def stack_dump(pid):
-    """Stacks of every thread of a process, or why there are none."""
+    """Where each thread of a process stands, frames of the C library left out."""
     if not shutil.which("gdb"):
         return "(no gdb for a stack dump)"
     try:
@@ -56,9 +56,17 @@ def stack_dump(pid):
             ["gdb", "-p", str(pid), "-batch", "-nx", "-ex", "thread apply all bt 24"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=60, text=True, errors="replace")
-        return done.stdout
     except subprocess.TimeoutExpired:
         return "(gdb did not answer)"
+    lines = []
+    for line in done.stdout.splitlines():
+        if line.startswith("Thread "):
+            lines.append(line)
+        elif line.startswith("#") and " at " in line and "./nptl/" not in line \
+                and "sysdeps" not in line:
+            where = re.match(r"#\d+\s+(?:0x\w+ in )?(\w+).* at (\S+)$", line)
+            lines.append("  " + (" at ".join(where.groups()) if where else line[:140]))
+    return "\n".join(lines)
 
 
 class Daemon:

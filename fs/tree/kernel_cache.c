@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//
+// The kernel's view of the tree; see kernel_cache.h.
+#include "fs/tree/kernel_cache.h"
+
+#include "base/log.h"
+#include "fs/tree/tree_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define LONG_TIMEOUT 3600.0
+#define SHORT_TIMEOUT 1.0
+
+struct kernel_cache_name {
+    uint64_t parent_ino;
+    char name[NAME_SIZE];
+    struct kernel_cache_name *next;
+};
+
+int kernel_cache_init(struct kernel_cache *cache, struct error *err)
+{
+    cache->names = NULL;
+    cache->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (cache->wake_fd < 0)
+        return error_set_errno(err, -errno, "cannot make an event descriptor");
+    pthread_mutex_init(&cache->lock, NULL);
+    return 0;
+}
+
+static void free_names(struct kernel_cache_name *names)
+{
+    struct kernel_cache_name *name, *next;
+    LL_FOREACH_SAFE(names, name, next)
+    free(name);
+}
+
+void kernel_cache_deinit(struct kernel_cache *cache)
+{
+    free_names(cache->names);
+    pthread_mutex_destroy(&cache->lock);
+    close(cache->wake_fd);
+}
+
+static bool is_catalog_folder(enum node_kind kind)
+{
+    return kind == NODE_VM || kind == NODE_DISK || kind == NODE_CHAIN || kind == NODE_SNAPSHOT;
+}
+
+static bool is_fixed_folder(enum node_kind kind)
+{
+    return kind == NODE_ROOT || kind == NODE_JOBS || kind == NODE_ACTIVE || kind == NODE_VMS;
+}
+
+double kernel_cache_name_timeout(struct node node)
+{
+    if (node.kind == NODE_SNAPSHOT_RAW || is_fixed_folder(node.kind))
+        return LONG_TIMEOUT;
+    return is_catalog_folder(node.kind) ? SHORT_TIMEOUT : 0;
+}
+
+double kernel_cache_attr_timeout(struct node node)
+{
+    if (node.kind == NODE_SNAPSHOT_RAW)
+        return LONG_TIMEOUT;
+    return is_catalog_folder(node.kind) || is_fixed_folder(node.kind) ? SHORT_TIMEOUT : 0;
+}
+
+// --- names
+// -------------------------------------------------------------------------------------------------
+
+static void queue_name(struct kernel_cache *cache, struct node parent, const char *name)
+{
+    struct kernel_cache_name *entry = calloc(1, sizeof(*entry));
+    if (!entry) {
+        log_warning("out of memory: %s may be seen for a second more", name);
+        return;
+    }
+    entry->parent_ino = node_to_ino(parent);
+    strncpy(entry->name, name, sizeof(entry->name) - 1);
+    pthread_mutex_lock(&cache->lock);
+    LL_PREPEND(cache->names, entry);
+    pthread_mutex_unlock(&cache->lock);
+    eventfd_write(cache->wake_fd, 1);
+}
+
+void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    struct chain_row row;
+    int r;
+
+    {
+        AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+        r = tree_read_begin(tree, &conn, NULL);
+        if (r == 0)
+            r = chain_get(conn, chain.id, &row, NULL);
+    }
+    if (r == 0 && row.snapshots == 0)
+        queue_name(&tree->kernel_cache, (struct node){NODE_DISK, row.disk_id},
+                   chain_name(row.number, name));
+}
+
+void kernel_cache_drop_names(struct tree *tree)
+{
+    struct kernel_cache *cache = &tree->kernel_cache;
+    struct kernel_cache_name *names, *name;
+    eventfd_t count;
+
+    eventfd_read(cache->wake_fd, &count);
+    pthread_mutex_lock(&cache->lock);
+    names = TAKE(cache->names, NULL);
+    pthread_mutex_unlock(&cache->lock);
+    LL_FOREACH(names, name)
+    fuse_lowlevel_notify_inval_entry(tree->session, name->parent_ino, name->name,
+                                     strlen(name->name));
+    free_names(names);
+}
+
+// --- attributes
+// --------------------------------------------------------------------------------------------
+
+// One that the kernel does not know is no loss.
+static void drop_attributes(struct tree *tree, enum node_kind kind, int64_t id)
+{
+    struct node node = {kind, id};
+    fuse_lowlevel_notify_inval_inode(tree->session, node_to_ino(node), -1, 0);
+}
+
+struct touched {
+    size_t count;
+    struct node nodes[64];
+};
+
+static int note_snapshot(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    struct touched *touched = arg;
+    (void)err;
+    // A VM with more disks than that has them seen a second later.
+    if (touched->count + 3 > sizeof(touched->nodes) / sizeof(touched->nodes[0]))
+        return 1;
+    touched->nodes[touched->count++] = (struct node){NODE_CHAIN, row->chain_id};
+    touched->nodes[touched->count++] = (struct node){NODE_DISK, row->disk_id};
+    touched->nodes[touched->count++] = (struct node){NODE_VM, row->context_id};
+    return 0;
+}
+
+void kernel_cache_job_changed(struct tree *tree, int64_t job_id)
+{
+    struct snapshot_filter filter = {.job_id = job_id};
+    struct touched touched = {0};
+
+    {
+        AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+        if (tree_read_begin(tree, &conn, NULL) == 0)
+            snapshot_each(conn, &filter, note_snapshot, &touched, NULL);
+    }
+    for (size_t i = 0; i < touched.count; i++)
+        drop_attributes(tree, touched.nodes[i].kind, touched.nodes[i].id);
+    drop_attributes(tree, NODE_JOBS, 0);
+    drop_attributes(tree, NODE_ACTIVE, 0);
+}
