@@ -18,7 +18,8 @@
 static const char *const reserved_words[] = {
     "README",      "active",    "backup",    "changes",    "control", "disk.qcow2", "disk.raw",
     "files",       "info.json", "jobs",      "last_error", "latest",  "metrics",    "protected",
-    "report.html", "restore",   "retention", "source",     "status",  "verify",     "vms",
+    "report.html", "restore",   "retention", "source",     "status",  "cancel",     "log",
+    "progress",    "state",     "wait",      "verify",     "vms",
 };
 
 static bool is_letter_or_digit(char c)

@@ -13,7 +13,6 @@
 #include <utlist.h>
 
 // --- when it is asked for
-// --------------------------------------------------------------------------
 
 struct request_check {
     struct catalog_conn *conn;
@@ -66,7 +65,6 @@ int backup_check_request(struct catalog_conn *conn, const struct backup_request 
 }
 
 // --- a job
-// -----------------------------------------------------------------------------------------
 
 struct disk_plan {
     struct disk_row disk;
@@ -262,7 +260,6 @@ void backup_job(struct engine *engine, struct job_run *run, const struct job_row
 }
 
 // --- the safety backup of a restore
-// ------------------------------------------------------------------
 
 static int record_safety(struct engine *engine, const struct job_row *restore, struct job_row *job,
                          struct disk_row *disk, struct error *err)

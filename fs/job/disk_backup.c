@@ -64,7 +64,6 @@ int disk_backup_can_go_on(struct catalog_conn *conn, const struct disk_row *disk
 }
 
 // --- 1. what it continues
-// --------------------------------------------------------------------------
 
 static int start_chain(struct work *work, struct catalog_conn *conn, struct error *err)
 {
@@ -124,7 +123,6 @@ static int decide(struct work *work, struct error *err)
 }
 
 // --- 2. reading
-// ------------------------------------------------------------------------------------
 
 static int read_once(struct work *work, bool believe_cache, struct fingerprint_writer *cache,
                      struct error *err)
@@ -208,7 +206,6 @@ static int read_disk(struct work *work, struct fingerprint_writer **cache, struc
 }
 
 // --- 3. recording
-// ----------------------------------------------------------------------------------
 
 static void fill_record(const struct work *work, const struct context_row *context,
                         struct snapshot_record *record)
@@ -276,7 +273,6 @@ static int record_snapshot(struct work *work, struct error *err)
 }
 
 // --- 4. completing
-// ---------------------------------------------------------------------------------
 
 static int complete_in(struct work *work, struct catalog_conn *conn, struct error *err)
 {

@@ -76,7 +76,7 @@ struct reader {
     struct error *err;
 };
 
-// --- the worker's part ---------------------------------------------------------------------------
+// --- the worker's part
 
 static uint64_t chunk_bytes(const struct reader *reader, uint64_t chunk)
 {
@@ -97,8 +97,10 @@ static int load(struct batch *batch)
     const struct reader *reader = batch->reader;
     size_t full = (size_t)batch->count * reader->chunk_size;
     size_t len = (size_t)batch_bytes(batch);
-    int r = fault_hit(FAULT_SOURCE_READ, &batch->err);
+    int r = job_run_check(reader->read->run, &batch->err); // it may have waited in the queue
 
+    if (r == 0)
+        r = fault_hit(FAULT_SOURCE_READ, &batch->err);
     if (r == 0)
         r = source_read(reader->read->source, batch->data, len, batch->first * reader->chunk_size,
                         &batch->err);
@@ -185,7 +187,7 @@ static void work(struct pool_task *task, unsigned worker)
         batch->result = work_on_chunk(batch, i, coder, &conn);
 }
 
-// --- taking results back, in order ---------------------------------------------------------------
+// --- taking results back, in order
 
 static void flush_fingerprints(struct reader *reader)
 {
@@ -276,7 +278,7 @@ static int take(void *slot, void *arg)
     return r;
 }
 
-// --- filling batches -----------------------------------------------------------------------------
+// --- filling batches
 
 // splitmix64 (Steele, Lea, Flood 2014), seeded from the kernel: which chunks are proved must not be
 // foreseeable.
@@ -385,7 +387,7 @@ static int read_all(struct reader *reader)
     return map_builder_finish(reader->builder, &reader->read->root, reader->err);
 }
 
-// --- setting up ----------------------------------------------------------------------------------
+// --- setting up
 
 static void reader_deinit(struct reader *reader)
 {

@@ -113,7 +113,7 @@ static int refuse_while_stopping(struct engine *engine, struct error *err)
     return 0;
 }
 
-// --- requests ------------------------------------------------------------------------------------
+// --- requests
 
 // Widens a pending job so that it also answers `request`.
 static int join_pending(struct catalog_conn *conn, const struct job_row *pending,
@@ -221,7 +221,8 @@ static int check_restore(struct engine *engine, const struct restore_request *re
         r = error_set(err, -ENOENT, "the snapshot has been forgotten");
     if (r < 0)
         return r;
-    return target_check(request->target, ret_row->capacity, err);
+    r = queue_refuse_used(engine, NULL, request->target, err);
+    return r < 0 ? r : target_check(request->target, ret_row->capacity, err);
 }
 
 static int record_restore(struct engine *engine, const struct restore_request *request,
@@ -318,7 +319,7 @@ int engine_cancel_job(struct engine *engine, int64_t job_id, struct error *err)
     return 0;
 }
 
-// --- watching ------------------------------------------------------------------------------------
+// --- watching
 
 static int recorded_progress(struct engine *engine, int64_t job_id,
                              struct job_progress *ret_progress, struct error *err)

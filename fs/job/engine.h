@@ -42,7 +42,6 @@ struct store *engine_store(struct engine *engine);                 // borrowed
 const struct repository *engine_repository(struct engine *engine); // borrowed
 
 // --- VMs and disks
-// -----------------------------------------------------------------------------------------
 
 int engine_add_context(struct engine *engine, const char *name, int64_t *ret_id, struct error *err);
 int engine_add_disk(struct engine *engine, int64_t context_id, const char *name, int64_t *ret_id,
@@ -70,7 +69,6 @@ int engine_remove_context(struct engine *engine, int64_t context_id, bool with_d
 int engine_remove_disk(struct engine *engine, int64_t disk_id, struct error *err);
 
 // --- snapshots
-// ---------------------------------------------------------------------------------------------
 
 // Keeps a snapshot from being forgotten while it is read. Pair with engine_release_snapshot().
 int engine_hold_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err);
@@ -80,7 +78,6 @@ void engine_release_snapshot(struct engine *engine, int64_t snapshot_id);
 int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err);
 
 // --- jobs
-// --------------------------------------------------------------------------------------------------
 
 // Exactly one record a request, except under the pending rule: a backup job of the VM that is
 // pending and covers the request (same disk, or every disk) stands for it; its mode and tags are

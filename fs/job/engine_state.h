@@ -52,6 +52,9 @@ void queue_forget(struct engine *engine, int64_t job_id);
 struct job_run *queue_find_run(struct engine *engine, int64_t job_id);
 // Says which source or target a run uses now (slot 0 or 1; "" = none).
 void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, const char *path);
+// -EBUSY when a running job other than `self` (NULL: any) reads or writes what `path` leads to.
+int queue_refuse_used(struct engine *engine, const struct job_run *self, const char *path,
+                      struct error *err);
 // Writes a job's end and its log in one transaction, then tells everybody. While the catalog cannot
 // be written (no space) it tries again every two seconds: the job is not over before its record
 // says so. It gives up only when the engine stops; the next start then ends the job as interrupted.

@@ -11,10 +11,14 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/source/target.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <utlist.h>
+
+#define USES_MAX 64 // two a run, and there are a handful of job threads
 
 static bool context_is_busy(struct engine *engine, int64_t context_id)
 {
@@ -265,6 +269,46 @@ void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, c
     pthread_mutex_lock(&engine->lock);
     snprintf(run->sources[slot], sizeof(run->sources[slot]), "%s", path);
     pthread_mutex_unlock(&engine->lock);
+}
+
+struct use {
+    int64_t job_id;
+    char path[SOURCE_TEXT_SIZE];
+};
+
+// Copied out under the lock, because looking at a path is file I/O.
+static size_t copy_uses(struct engine *engine, const struct job_run *self, struct use *uses)
+{
+    struct job_run *run;
+    size_t count = 0;
+
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH(engine->runs, run)
+    {
+        for (int i = 0; i < 2 && run != self; i++) {
+            if (!run->sources[i][0] || count == USES_MAX)
+                continue;
+            uses[count].job_id = run->job_id;
+            memcpy(uses[count++].path, run->sources[i], SOURCE_TEXT_SIZE);
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return count;
+}
+
+int queue_refuse_used(struct engine *engine, const struct job_run *self, const char *path,
+                      struct error *err)
+{
+    AUTO_FREE struct use *uses = calloc(USES_MAX, sizeof(*uses));
+
+    if (!uses)
+        return error_set(err, -ENOMEM, "out of memory");
+    size_t count = copy_uses(engine, self, uses);
+    for (size_t i = 0; i < count; i++)
+        if (target_paths_meet(path, uses[i].path))
+            return error_set(err, -EBUSY, "%s is in use by job %lld", path,
+                             (long long)uses[i].job_id);
+    return 0;
 }
 
 static int write_end(struct engine *engine, struct job_run *run, enum job_state state,

@@ -12,9 +12,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <utlist.h>
-
-#define SOURCES_MAX 64
 
 struct restore {
     struct engine *engine;
@@ -28,7 +25,6 @@ struct restore {
 };
 
 // --- steps
-// -----------------------------------------------------------------------------------------
 
 static int open_snapshot(struct restore *restore, struct error *err)
 {
@@ -47,43 +43,13 @@ static int open_snapshot(struct restore *restore, struct error *err)
     return snapshot_get(conn, id, &restore->snapshot, err);
 }
 
-// Texts of what other jobs read or write now, copied out under the lock.
-static size_t copy_uses(struct restore *restore, char (*texts)[SOURCE_TEXT_SIZE])
-{
-    struct job_run *run;
-    size_t count = 0;
-
-    pthread_mutex_lock(&restore->engine->lock);
-    DL_FOREACH(restore->engine->runs, run)
-    {
-        for (int i = 0; i < 2 && run != restore->run; i++)
-            if (run->sources[i][0] && count < SOURCES_MAX)
-                memcpy(texts[count++], run->sources[i], SOURCE_TEXT_SIZE);
-    }
-    pthread_mutex_unlock(&restore->engine->lock);
-    return count;
-}
-
-static int refuse_used_target(struct restore *restore, struct error *err)
-{
-    AUTO_FREE char(*texts)[SOURCE_TEXT_SIZE] = calloc(SOURCES_MAX, SOURCE_TEXT_SIZE);
-
-    if (!texts)
-        return error_set(err, -ENOMEM, "out of memory");
-    size_t count = copy_uses(restore, texts);
-    for (size_t i = 0; i < count; i++)
-        if (target_is_source(restore->target, texts[i]))
-            return error_set(err, -EBUSY, "%s is in use by another job", texts[i]);
-    return 0;
-}
-
 static int open_target(struct restore *restore, struct error *err)
 {
     const char *path = restore->job->restore_target;
     int r = target_open(path, restore->snapshot.capacity, &restore->target, err);
 
     if (r == 0)
-        r = refuse_used_target(restore, err);
+        r = queue_refuse_used(restore->engine, restore->run, path, err);
     if (r < 0)
         return r;
     queue_note_use(restore->engine, restore->run, 1, path);

@@ -61,7 +61,6 @@ static size_t bytes_of(const struct restore_copy *copy, uint64_t first, uint32_t
 }
 
 // --- writing: the worker's part
-// --------------------------------------------------------------------
 
 static int load(struct batch *batch)
 {
@@ -128,7 +127,9 @@ static int write_batch(struct batch *batch, struct chunk_coder *coder)
 
     for (uint32_t i = 0; i < batch->count && r >= 0; i++) {
         const uint8_t *data = batch->data + (size_t)i * batch->pass->copy->chunk_size;
-        r = is_wanted(batch, data, &batch->wanted[i], coder);
+        r = job_run_check(batch->pass->copy->run, &batch->err);
+        if (r == 0)
+            r = is_wanted(batch, data, &batch->wanted[i], coder);
         if (r == 0)
             r = overwrite(batch, i);
     }
@@ -136,7 +137,6 @@ static int write_batch(struct batch *batch, struct chunk_coder *coder)
 }
 
 // --- verifying: the worker's part
-// ------------------------------------------------------------------
 
 static int verify_chunk(struct batch *batch, uint32_t i, struct chunk_coder *coder)
 {
@@ -144,8 +144,10 @@ static int verify_chunk(struct batch *batch, uint32_t i, struct chunk_coder *cod
     uint64_t chunk = batch->first + i, offset = chunk * copy->chunk_size;
     uint8_t *data = batch->data + (size_t)i * copy->chunk_size;
     size_t len = bytes_of(copy, chunk, 1);
-    int r = fault_hit(FAULT_RESTORE_VERIFY, &batch->err);
+    int r = job_run_check(copy->run, &batch->err);
 
+    if (r == 0)
+        r = fault_hit(FAULT_RESTORE_VERIFY, &batch->err);
     if (r == 0)
         r = target_read_direct(copy->target, data, len, offset, &batch->err);
     if (r < 0)
@@ -172,7 +174,6 @@ static int verify_batch(struct batch *batch, struct chunk_coder *coder)
 }
 
 // --- a pass
-// ----------------------------------------------------------------------------------------
 
 static void work(struct pool_task *task, unsigned worker)
 {
@@ -268,7 +269,6 @@ static int pass_init(struct pass *pass)
 }
 
 // --- where a pass goes
-// -----------------------------------------------------------------------------
 
 // Runs of chunks that may hold data on the target; `end` is where the current one ends, 0 before
 // the first.
@@ -448,7 +448,6 @@ int restore_copy_verify(struct restore_copy *copy, struct error *err)
 }
 
 // --- rolling back
-// ----------------------------------------------------------------------------------
 
 static int read_before(struct restore_copy *copy, uint8_t *data, size_t len, uint64_t offset,
                        struct error *err)

@@ -228,6 +228,13 @@ bool target_is_source(const struct target *target, const char *text)
     return !target->is_new && place_is_same(&target->place, text);
 }
 
+bool target_paths_meet(const char *path, const char *other)
+{
+    AUTO(place_deinit) struct place place = PLACE_INIT;
+
+    return place_open(path, &place, NULL) == 0 && place_is_same(&place, other);
+}
+
 int target_next_data(struct target *target, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end,
                      struct error *err)
 {

@@ -43,6 +43,10 @@ uint64_t target_capacity(const struct target *target);
 // True when `path` is the same file or device as the source `text` names.
 bool target_is_source(const struct target *target, const char *text);
 
+// True when both paths lead to the same file, or to nodes of the same device. False for what cannot
+// be looked at.
+bool target_paths_meet(const char *path, const char *other);
+
 // Extent of possible data, as source_next_data(): lets a restore skip what is hole on both sides.
 int target_next_data(struct target *target, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end,
                      struct error *err);

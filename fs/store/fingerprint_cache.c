@@ -106,7 +106,6 @@ static int cache_path(const struct store *store, const char *disk_uuid, const ch
 }
 
 // --- reading
-// -----------------------------------------------------------------------------------------------
 
 struct fingerprint_reader {
     int fd;
@@ -252,7 +251,6 @@ bool fingerprint_reader_leaf(struct fingerprint_reader *reader, uint64_t leaf,
 }
 
 // --- writing
-// -----------------------------------------------------------------------------------------------
 
 struct fingerprint_writer {
     struct cache_header header;

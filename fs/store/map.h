@@ -34,7 +34,6 @@ int map_node_decode(const void *data, size_t len, struct map_node *ret_node, str
 unsigned map_root_level(uint64_t capacity, uint32_t chunk_size);
 
 // --- building: chunks are given in ascending order, holes are left out
-// ---------------------------------------
 
 struct map_builder;
 
@@ -47,7 +46,6 @@ int map_builder_finish(struct map_builder *builder, struct digest *ret_root, str
 struct map_builder *map_builder_free(struct map_builder *builder);
 
 // --- reading
-// ---------------------------------------------------------------------------------------------
 
 struct map_reader; // not shared between threads; remembers the path to the last leaf
 

@@ -71,7 +71,6 @@ static int folder_open_at(struct folder *folder, const char *name, int flags, st
 }
 
 // --- open packs
-// --------------------------------------------------------------------------------------------
 
 // Makes packs/xx when it is not there yet. Folders that a crashed process made are made durable by
 // pack_backend_open_folder(), so one that is there can be relied on.
@@ -244,7 +243,6 @@ static const struct pack_sink_ops folder_sink_ops = {
 };
 
 // --- sealed packs
-// ------------------------------------------------------------------------------------------
 
 static void open_pack_unref(struct open_pack *pack) // lock held
 {
@@ -381,7 +379,6 @@ static int folder_remove(struct pack_backend *backend, const char *uuid, enum pa
 }
 
 // --- listing
-// -----------------------------------------------------------------------------------------------
 
 static int open_folder(struct folder *folder, const char *name, DIR **ret_dir, struct error *err)
 {
@@ -501,7 +498,6 @@ static int folder_list(struct pack_backend *backend, pack_file_fn fn, void *arg,
 }
 
 // --- the backend
-// -------------------------------------------------------------------------------------------
 
 static void folder_close(struct pack_backend *backend)
 {

@@ -74,7 +74,6 @@ static void free_packs(struct reconcile *rec)
 }
 
 // --- the listing
-// -------------------------------------------------------------------------------------------
 
 static int note_file(const struct pack_file *file, void *arg, struct error *err)
 {
@@ -147,7 +146,6 @@ static int compare_with_catalog(struct reconcile *rec, struct error *err)
 }
 
 // --- dealing with it
-// ---------------------------------------------------------------------------------------
 
 static int remove_open(struct reconcile *rec, struct error *err)
 {

@@ -49,7 +49,6 @@ static int try_lock(int fd, int operation, const char *path, struct error *err)
 }
 
 // --- the text
-// ----------------------------------------------------------------------------------------------
 
 // A mountpoint may hold any byte but NUL: control characters and backslashes are written as in
 // /proc/mounts, as a backslash and three octal digits, so that a line stays a line.
@@ -151,7 +150,6 @@ int repo_lock_describe(int fd, const char *command, const char *mountpoint, stru
 }
 
 // --- the lock
-// ----------------------------------------------------------------------------------------------
 
 static int refuse_busy(int fd, const char *path, struct repo_lock_owner *ret_owner,
                        struct error *err)

@@ -63,7 +63,6 @@ static void decref_at(json_t **json)
 #define AUTO_JSON __attribute__((cleanup(decref_at)))
 
 // --- writing
-// -----------------------------------------------------------------------------------------------
 
 static json_t *field_to_json(const struct field *field, const struct snapshot_record *record)
 {
@@ -145,7 +144,6 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
 }
 
 // --- parsing
-// -----------------------------------------------------------------------------------------------
 
 static bool uuid_ok(const char *text)
 {

@@ -111,7 +111,6 @@ const char *store_cache_dir(const struct store *store)
 }
 
 // --- reading
-// -----------------------------------------------------------------------------------------------
 
 static int decoder_take(struct store *store, struct pack_decoder **ret_decoder, struct error *err)
 {

@@ -47,7 +47,6 @@ int store_reconcile(struct store *store, void (*report)(const char *sentence, vo
                     struct error *err);
 
 // --- writing
-// ---------------------------------------------------------------------------------------------
 
 int store_writer_open(struct store *store, int64_t job_id, struct store_writer **ret_writer,
                       struct error *err);
@@ -91,7 +90,6 @@ struct store_writer *store_writer_close(struct store_writer *writer);
 int store_drop_provisional(struct store *store, int64_t job_id, struct error *err);
 
 // --- reading
-// ---------------------------------------------------------------------------------------------
 
 // Reads, checks and decodes one record of the expected kind into a malloc'ed buffer. `conn` NULL: a
 // lease is taken for the call. -ENOENT is never returned: a missing record is damage

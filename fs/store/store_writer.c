@@ -128,7 +128,6 @@ uint64_t store_writer_bytes(const struct store_writer *writer)
 }
 
 // --- poison
-// ------------------------------------------------------------------------------------------------
 
 static int poisoned(struct store_writer *writer, struct error *err) // lock held, or the owner
 {
@@ -164,7 +163,6 @@ int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
 }
 
 // --- sealing
-// -----------------------------------------------------------------------------------------------
 
 static int make_index(const struct store_writer *writer, uint8_t **ret_index, size_t *ret_len,
                       struct error *err)
@@ -276,7 +274,6 @@ int store_writer_seal(struct store_writer *writer, struct error *err)
 }
 
 // --- appending
-// ---------------------------------------------------------------------------------------------
 
 static int begin_pack(struct store_writer *writer, struct error *err)
 {
@@ -461,7 +458,6 @@ int store_writer_put(struct store_writer *writer, enum record_kind kind, const v
 }
 
 // --- dropping
-// ----------------------------------------------------------------------------------------------
 
 struct pack_list {
     struct pack_row *rows;

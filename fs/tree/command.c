@@ -17,7 +17,6 @@ bool command_has_default(enum node_kind kind)
 }
 
 // --- refusing early
-// ----------------------------------------------------------------------------------------
 
 static int count_disk(const struct disk_row *row, void *arg, struct error *err)
 {
@@ -71,7 +70,6 @@ int command_check(struct tree *tree, struct node node, struct error *err)
 }
 
 // --- running
-// ---------------------------------------------------------------------------------------------
 
 static int run_backup(struct tree *tree, struct node node, const char *words, size_t len,
                       int64_t *ret_job_id, struct error *err)
@@ -220,7 +218,6 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
 }
 
 // --- reading
-// ---------------------------------------------------------------------------------------------
 
 struct restore_search {
     int64_t snapshot_id;

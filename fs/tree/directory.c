@@ -50,7 +50,6 @@ static int listing_add(struct listing *listing, struct node node, const char *na
 }
 
 // --- the rows of a folder
-// ----------------------------------------------------------------------------------
 
 static int add_job(const struct job_row *row, void *arg, struct error *err)
 {
@@ -120,7 +119,6 @@ static int add_rows(struct catalog_conn *conn, struct listing *listing, struct e
 }
 
 // --- listing
-// -----------------------------------------------------------------------------------------------
 
 // `latest` is there only once there is a snapshot for it to name.
 static int add_fixed(struct catalog_conn *conn, struct listing *listing, struct error *err)
@@ -236,7 +234,6 @@ void directory_lookup(struct tree *tree, fuse_req_t req, struct node parent, con
 }
 
 // --- changing
-// ----------------------------------------------------------------------------------------------
 
 void directory_refuse(struct tree *tree, fuse_req_t req, struct node parent, const char *name,
                       const char *what)

@@ -37,7 +37,6 @@ void disk_images_deinit(struct disk_images *images)
 }
 
 // --- shared images
-// ----------------------------------------------------------------------------------------
 
 static struct disk_image *find_shared(struct disk_images *images, int64_t snapshot_id)
 {
@@ -121,7 +120,6 @@ static void unshare_image(struct disk_images *images, struct disk_image *shared)
 }
 
 // --- open files
-// -------------------------------------------------------------------------------------------
 
 static void disk_file_free(struct tree *tree, struct handle *handle)
 {

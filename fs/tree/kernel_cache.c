@@ -70,7 +70,6 @@ double kernel_cache_attr_timeout(struct node node)
 }
 
 // --- names
-// -------------------------------------------------------------------------------------------------
 
 static void queue_name(struct kernel_cache *cache, struct node parent, const char *name)
 {
@@ -121,7 +120,6 @@ void kernel_cache_drop_names(struct tree *tree)
 }
 
 // --- attributes
-// --------------------------------------------------------------------------------------------
 
 // One that the kernel does not know is no loss.
 static void drop_attributes(struct tree *tree, enum node_kind kind, int64_t id)

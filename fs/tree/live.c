@@ -40,7 +40,6 @@ void live_deinit(struct live *live)
 }
 
 // --- files that can be polled
-// ------------------------------------------------------------------------------
 
 static void poll_free(struct live_poll *poll)
 {
@@ -162,7 +161,6 @@ static void notify_files(struct live *live, enum engine_event event, int64_t job
 }
 
 // --- blocked reads of `wait`
-// --------------------------------------------------------------------------------
 
 static void reply_state(fuse_req_t req, enum job_state state, size_t size, off_t offset)
 {

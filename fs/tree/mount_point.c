@@ -22,7 +22,6 @@
 extern char **environ;
 
 // --- the kernel's table
-// ------------------------------------------------------------------------------------
 
 static void unescape(const char *field, char *out, size_t size)
 {
@@ -131,7 +130,6 @@ bool mount_point_has_device(dev_t dev)
 }
 
 // --- folders
-// -----------------------------------------------------------------------------------------------
 
 int mount_point_resolve(const char *path, char ret_path[PATH_MAX], struct error *err)
 {
@@ -214,7 +212,6 @@ int mount_point_check(const char *path, const char *repo_dir, struct error *err)
 }
 
 // --- unmounting
-// --------------------------------------------------------------------------------------------
 
 // Starts fusermount3 with its complaints going to `complaints_fd`. Returns the pid or -errno.
 static pid_t spawn_fusermount(const char *path, bool lazy, int complaints_fd)

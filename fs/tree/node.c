@@ -117,7 +117,6 @@ int node_load(struct catalog_conn *conn, struct node node, union node_row *ret_r
 }
 
 // --- names to nodes
-// ----------------------------------------------------------------------------------------
 
 // A job's number as folder name: digits without leading zeros, so that a job has one name.
 static int64_t parse_job_number(const char *name)
@@ -272,7 +271,6 @@ int node_lookup(struct tree *tree, struct node parent, const char *name, struct 
 }
 
 // --- nodes to names
-// ----------------------------------------------------------------------------------------
 
 int node_parent(struct tree *tree, struct node node, struct node *ret_parent, struct error *err)
 {

@@ -38,7 +38,6 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 }
 
 // --- names and attributes
-// ---------------------------------------------------------------------------------
 
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -141,7 +140,6 @@ static void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 }
 
 // --- folders
-// ----------------------------------------------------------------------------------------------
 
 static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -215,7 +213,6 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 }
 
 // --- files
-// ------------------------------------------------------------------------------------------------
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {

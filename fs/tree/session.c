@@ -35,7 +35,6 @@ struct place {
 };
 
 // --- libfuse's messages
-// -----------------------------------------------------------------------------------
 
 // The last complaint, for the sentence of a failed mount. Only the mounting thread reads it.
 static _Thread_local char last_complaint[256];
@@ -55,7 +54,6 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
 }
 
 // --- mounting
-// ----------------------------------------------------------------------------------------------
 
 static int make_options(const struct place *place, const struct tree_mount_options *options,
                         char **ret_text, struct error *err)
@@ -123,7 +121,6 @@ static int session_mount(struct fuse_session *session, const struct place *place
 }
 
 // --- serving
-// -----------------------------------------------------------------------------------------------
 
 static int run_loop(struct fuse_session *session, struct error *err)
 {

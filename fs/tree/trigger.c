@@ -114,7 +114,6 @@ void trigger_open(struct tree *tree, fuse_req_t req, struct node node, struct fu
 }
 
 // --- the one command
-// ---------------------------------------------------------------------------------------
 
 // Caller holds triggers.lock. False when the file has had its command.
 static bool claim(struct trigger_file *file)
@@ -220,7 +219,6 @@ void trigger_release(struct tree *tree, fuse_req_t req, struct fuse_file_info *f
 }
 
 // --- touching
-// -------------------------------------------------------------------------------------------
 
 static bool is_of(const struct trigger_file *file, struct node node)
 {
@@ -291,7 +289,6 @@ int trigger_touch(struct tree *tree, fuse_req_t req, struct node node)
 }
 
 // --- reading
-// --------------------------------------------------------------------------------------------
 
 // A reader that wrote first begins where its writing ended, another at 0, and a poller begins
 // again: so the text starts at whatever offset the first read has, at 0, and at any offset before

@@ -52,7 +52,6 @@ void watcher_block_signals(void)
 }
 
 // --- the mount answers
-// -------------------------------------------------------------------------------------
 
 // Only root may; the kernel resets it while it processes INIT, so not before that.
 static void set_read_ahead(dev_t dev)
@@ -83,7 +82,6 @@ static void prove(struct watcher *watcher)
 }
 
 // --- the end
-// -----------------------------------------------------------------------------------------------
 
 static bool is_stopped(const struct watcher *watcher, int timeout_ms)
 {

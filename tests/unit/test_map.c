@@ -26,7 +26,6 @@ static struct digest id_of(uint64_t n)
 }
 
 // --- nodes
-// -----------------------------------------------------------------------------------------------
 
 static size_t sample_node(struct map_node *node, uint8_t bytes[MAP_NODE_MAX])
 {
@@ -126,7 +125,6 @@ static void test_root_level(void **state)
 }
 
 // --- trees
-// -----------------------------------------------------------------------------------------------
 
 static struct store_writer *writer_of(struct store_fixture *fixture)
 {
@@ -336,7 +334,6 @@ static void test_a_sparse_giant_is_quick(void **state)
 }
 
 // --- forged maps: every id and checksum is right, the structure is not
-// -------------------------------------------
 
 static struct digest put_node(struct store_writer *writer, unsigned level, unsigned shift,
                               unsigned place, const struct digest *id)

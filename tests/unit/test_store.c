@@ -159,7 +159,6 @@ static struct files files_of(struct store_fixture *fixture)
 }
 
 // --- writing and reading
-// ---------------------------------------------------------------------------------
 
 static void test_life_of_a_chunk(void **state)
 {
@@ -337,7 +336,6 @@ static void test_append_refuses(void **state)
 }
 
 // --- faults
-// ----------------------------------------------------------------------------------------------
 
 static const struct {
     const char *fault;
@@ -463,7 +461,6 @@ static void test_drop_provisional(void **state)
 }
 
 // --- damage
-// ----------------------------------------------------------------------------------------------
 
 static void flip(const char *path, uint64_t offset, uint8_t mask)
 {
@@ -576,7 +573,6 @@ static void test_proof_of_identity(void **state)
 }
 
 // --- start-up
-// --------------------------------------------------------------------------------------------
 
 static void write_file(struct store_fixture *fixture, const char *name, const char *text)
 {
@@ -708,7 +704,6 @@ static void test_another_repository(void **state)
 }
 
 // --- many threads
-// ----------------------------------------------------------------------------------------
 
 #define READERS 4
 #define CHUNKS 60
