@@ -289,6 +289,21 @@ int job_set_progress(struct catalog_conn *conn, int64_t id, uint64_t done_bytes,
     return rc;
 }
 
+int job_set_damage(struct catalog_conn *conn, int64_t id, struct error *err)
+{
+    static const struct query set = {"note damage with a job",
+                                     "UPDATE backup_jobs SET damage = 1 WHERE id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = error_set(err, -ENOENT, "no job with the number %lld", (long long)id);
+    return rc;
+}
+
 int job_set_safety_job(struct catalog_conn *conn, int64_t id, int64_t safety_job_id,
                        struct error *err)
 {

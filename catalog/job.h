@@ -27,6 +27,7 @@ struct job_row {
     int64_t created_at, started_at, finished_at; // 0 = not yet
     uint64_t done_bytes, total_bytes;            // last recorded progress
     char reason[REASON_TEXT_SIZE];               // why it failed or was cancelled, ""
+    bool damage;                                 // it met damage in the repository
     // restore jobs only
     int64_t restore_snapshot_id; // 0 when none or forgotten since
     char restore_snapshot[256];  // "web1/vda/chain-0001/0003-incr-…", as it was named then
@@ -76,6 +77,8 @@ int job_end(struct catalog_conn *conn, int64_t id, enum job_state state, const c
 
 int job_set_progress(struct catalog_conn *conn, int64_t id, uint64_t done_bytes,
                      uint64_t total_bytes, struct error *err);
+// Notes that the job met damage in the repository: stored data that is not what was written.
+int job_set_damage(struct catalog_conn *conn, int64_t id, struct error *err);
 int job_set_safety_job(struct catalog_conn *conn, int64_t id, int64_t safety_job_id,
                        struct error *err);
 int job_set_restore_result(struct catalog_conn *conn, int64_t id, uint64_t compared,

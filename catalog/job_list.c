@@ -10,7 +10,7 @@
 #define SELECT_JOB                                                                                 \
     "SELECT j.id, j.uuid, j.kind, j.state, j.\"trigger\", j.mode, j.context_id, c.name, "          \
     "       j.disk_id, d.name, j.tags, j.created_at, j.started_at, j.finished_at, j.done_bytes, "  \
-    "       j.total_bytes, j.reason, CASE WHEN s.forgotten_at IS NULL THEN s.id END, "             \
+    "       j.total_bytes, j.reason, j.damage, CASE WHEN s.forgotten_at IS NULL THEN s.id END, "   \
     "       r.snapshot_name, r.target, r.safety, r.safety_job_id, r.compared_bytes, "              \
     "       r.written_bytes, r.verified_bytes "                                                    \
     "  FROM backup_jobs j JOIN vm_backup_contexts c ON c.id = j.context_id "                       \
@@ -41,6 +41,7 @@ static int read_row(struct statement *st, struct job_row *ret_row, struct error 
     row.done_bytes = statement_size(st);
     row.total_bytes = statement_size(st);
     statement_text(st, row.reason, sizeof(row.reason));
+    row.damage = statement_int(st) != 0;
     row.restore_snapshot_id = statement_int(st);
     statement_text(st, row.restore_snapshot, sizeof(row.restore_snapshot));
     statement_text(st, row.restore_target, sizeof(row.restore_target));

@@ -196,6 +196,7 @@ json_t *job_to_json(const struct job_row *row)
     put_size(&object, "done_bytes", row->done_bytes);
     put_size(&object, "total_bytes", row->total_bytes);
     put_text_or_null(&object, "reason", row->reason);
+    put(&object, "damage", json_boolean(row->damage));
     if (row->kind == JOB_RESTORE)
         put(&object, "restore", restore_to_json(row));
     return object_end(&object);

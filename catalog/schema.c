@@ -71,6 +71,7 @@ static const char version_1[] =
     "  done_bytes INTEGER NOT NULL DEFAULT 0 CHECK (done_bytes >= 0),"
     "  total_bytes INTEGER NOT NULL DEFAULT 0 CHECK (total_bytes >= 0),"
     "  reason TEXT NOT NULL DEFAULT '',"
+    "  damage INTEGER NOT NULL DEFAULT 0 CHECK (damage IN (0, 1)),"
     "  CHECK ((kind = 'backup') = (mode IS NOT NULL)),"
     "  CHECK (state <> 'pending' OR started_at IS NULL),"
     "  CHECK (state NOT IN ('running', 'completed') OR started_at IS NOT NULL),"

@@ -111,7 +111,8 @@ static int job_follow_outcome(struct owner *owner, int64_t job_id, const char *l
         return r;
     if (ret_job->state == JOB_CANCELLED)
         return error_set(err, -ECANCELED, "cancelled");
-    return error_set(err, -EIO, "%s", job_follow_reason(ret_job->reason, label));
+    return error_set(err, ret_job->damage ? -ERROR_CORRUPT : -EIO, "%s",
+                     job_follow_reason(ret_job->reason, label));
 }
 
 int job_follow(struct owner *owner, int64_t job_id, const char *label, struct job_row *ret_job,

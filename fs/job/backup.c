@@ -242,7 +242,7 @@ static void end_job(struct engine *engine, struct job_run *run, int result, cons
     }
     if (result == -ECANCELED)
         drop_what_was_stored(engine, run);
-    queue_end_job(engine, run, job_state_of_result(result), error_message(err));
+    queue_end_job(engine, run, result, error_message(err));
 }
 
 void backup_job(struct engine *engine, struct job_run *run, const struct job_row *job)

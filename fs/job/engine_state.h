@@ -58,8 +58,9 @@ int queue_refuse_used(struct engine *engine, const struct job_run *self, const c
 // Writes a job's end and its log in one transaction, then tells everybody. While the catalog cannot
 // be written (no space) it tries again every two seconds: the job is not over before its record
 // says so. It gives up only when the engine stops; the next start then ends the job as interrupted.
-void queue_end_job(struct engine *engine, struct job_run *run, enum job_state state,
-                   const char *reason);
+// `result` is how the work ended (0 or -errno): it decides the state, and notes damage with the
+// job.
+void queue_end_job(struct engine *engine, struct job_run *run, int result, const char *reason);
 
 // The second half of queue_end_job(), for an end that was recorded with the job's last disk.
 void queue_tell_end(struct engine *engine, struct job_run *run);

@@ -81,7 +81,7 @@ static void run_job(struct engine *engine, struct job_run *run)
     if (r == -EPROTO || r == -ENOENT) {
         log_info("job %lld is not started: %s", (long long)run->job_id, error_message(&err));
     } else if (r < 0) {
-        queue_end_job(engine, run, JOB_FAILED, error_message(&err));
+        queue_end_job(engine, run, r, error_message(&err));
     } else {
         events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
         if (job->kind == JOB_RESTORE)
@@ -311,8 +311,8 @@ int queue_refuse_used(struct engine *engine, const struct job_run *self, const c
     return 0;
 }
 
-static int write_end(struct engine *engine, struct job_run *run, enum job_state state,
-                     const char *reason, struct error *err)
+static int write_end(struct engine *engine, struct job_run *run, int result, const char *reason,
+                     struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     struct job_run_line *lines = job_run_take_log(run);
@@ -321,8 +321,10 @@ static int write_end(struct engine *engine, struct job_run *run, enum job_state 
     if (r == 0)
         r = job_run_write_log(run, lines, conn, err);
     if (r == 0)
-        r = job_end(conn, run->job_id, state, reason, atomic_load(&run->done_bytes),
-                    atomic_load(&run->total_bytes), err);
+        r = result == -ERROR_CORRUPT ? job_set_damage(conn, run->job_id, err) : 0;
+    if (r == 0)
+        r = job_end(conn, run->job_id, job_state_of_result(result), reason,
+                    atomic_load(&run->done_bytes), atomic_load(&run->total_bytes), err);
     if (r == 0)
         r = fault_hit(FAULT_JOB_COMMIT, err);
     if (r == 0)
@@ -358,15 +360,14 @@ void queue_tell_end(struct engine *engine, struct job_run *run)
     events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
 }
 
-void queue_end_job(struct engine *engine, struct job_run *run, enum job_state state,
-                   const char *reason)
+void queue_end_job(struct engine *engine, struct job_run *run, int result, const char *reason)
 {
     struct error err = ERROR_INIT;
     int r;
 
-    while ((r = write_end(engine, run, state, reason, &err)) < 0) {
+    while ((r = write_end(engine, run, result, reason, &err)) < 0) {
         log_error("the end of job %lld (%s) is not recorded: %s", (long long)run->job_id,
-                  job_state_to_word(state), error_message(&err));
+                  job_state_to_word(job_state_of_result(result)), error_message(&err));
         if (!wait_to_try_again(engine))
             return;
         error_clear(&err);

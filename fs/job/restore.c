@@ -227,6 +227,6 @@ void restore_job(struct engine *engine, struct job_run *run, const struct job_ro
         error_prefix(&err, "%.1000s", job->restore_target);
         job_run_log(run, "%s", error_message(&err));
     }
-    queue_end_job(engine, run, job_state_of_result(r), r < 0 ? error_message(&err) : "");
+    queue_end_job(engine, run, r, r < 0 ? error_message(&err) : "");
     free(restore);
 }

@@ -132,6 +132,9 @@ static int write_batch(struct batch *batch, struct chunk_coder *coder)
             r = is_wanted(batch, data, &batch->wanted[i], coder);
         if (r == 0)
             r = overwrite(batch, i);
+        if (r >= 0)
+            job_run_advance(batch->pass->copy->run,
+                            bytes_of(batch->pass->copy, batch->first + i, 1));
     }
     return r < 0 ? r : 0;
 }
@@ -193,8 +196,6 @@ static int take(void *slot, void *arg)
         *pass->err = batch->err;
         return batch->result;
     }
-    if (!pass->verifying)
-        job_run_advance(pass->copy->run, bytes_of(pass->copy, batch->first, batch->count));
     return 0;
 }
 

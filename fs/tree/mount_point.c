@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -191,9 +192,11 @@ static int check_not_ours(const char *path, struct error *err)
 
 int mount_point_check(const char *path, const char *repo_dir, struct error *err)
 {
+    struct statfs fs;
     struct stat st;
 
-    if (stat(path, &st) < 0 && errno == ENOTCONN) {
+    // Not stat(2): for a second the kernel may still answer that from what a dead daemon told it.
+    if (statfs(path, &fs) < 0 && errno == ENOTCONN) {
         log_warning("%s: taking away the stale mount of a daemon that has died", path);
         int r = mount_point_remove(path, true, err);
         if (r < 0)

@@ -38,11 +38,21 @@ int refusal_errno(int code)
     }
 }
 
+// The path ends in a name somebody chose; a sentence is clean already (error_set()).
+static void make_one_line(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+    }
+}
+
 static void keep(struct refusals *refusals, const char *path, const char *sentence)
 {
     pthread_mutex_lock(&refusals->lock);
     refusals->at = clock_now();
     snprintf(refusals->path, sizeof(refusals->path), "%s", path);
+    make_one_line(refusals->path);
     snprintf(refusals->sentence, sizeof(refusals->sentence), "%s", sentence);
     pthread_mutex_unlock(&refusals->lock);
 }

@@ -167,7 +167,7 @@ static void test_chain(void **state)
 }
 
 static const char job_keys[] = "job uuid kind state trigger mode vm disk tags created_at "
-                               "started_at finished_at done_bytes total_bytes reason";
+                               "started_at finished_at done_bytes total_bytes reason damage";
 
 static void test_job(void **state)
 {
