@@ -53,7 +53,7 @@ static void mark_touched(struct restore_copy *copy, uint64_t chunk)
     __atomic_fetch_or(&copy->touched[chunk / 8], (uint8_t)(1u << (chunk % 8)), __ATOMIC_RELAXED);
 }
 
-static size_t bytes_of(const struct restore_copy *copy, uint64_t first, uint32_t count)
+size_t restore_copy_bytes(const struct restore_copy *copy, uint64_t first, uint32_t count)
 {
     uint64_t left = copy->capacity - first * copy->chunk_size;
     uint64_t full = (uint64_t)count * copy->chunk_size;
@@ -66,7 +66,7 @@ static int load(struct batch *batch)
 {
     struct restore_copy *copy = batch->pass->copy;
     size_t full = (size_t)batch->count * copy->chunk_size;
-    size_t len = bytes_of(copy, batch->first, batch->count);
+    size_t len = restore_copy_bytes(copy, batch->first, batch->count);
     int r = 0;
 
     if (target_is_new(copy->target)) {
@@ -100,7 +100,7 @@ static int overwrite(struct batch *batch, uint32_t i)
     struct restore_copy *copy = batch->pass->copy;
     uint64_t chunk = batch->first + i, offset = chunk * copy->chunk_size;
     uint8_t *data = batch->data + (size_t)i * copy->chunk_size;
-    size_t len = bytes_of(copy, chunk, 1);
+    size_t len = restore_copy_bytes(copy, chunk, 1);
     bool hole = digest_is_zero(&batch->wanted[i]);
     int r = 0;
 
@@ -121,6 +121,20 @@ static int overwrite(struct batch *batch, uint32_t i)
     return r;
 }
 
+// The flush at the end has the less to wait for.
+static void start_write_back(const struct batch *batch)
+{
+    struct restore_copy *copy = batch->pass->copy;
+
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (!is_touched(copy, batch->first + i))
+            continue;
+        target_start_write_back(copy->target, batch->first * copy->chunk_size,
+                                restore_copy_bytes(copy, batch->first, batch->count));
+        return;
+    }
+}
+
 static int write_batch(struct batch *batch, struct chunk_coder *coder)
 {
     int r = load(batch);
@@ -134,45 +148,69 @@ static int write_batch(struct batch *batch, struct chunk_coder *coder)
             r = overwrite(batch, i);
         if (r >= 0)
             job_run_advance(batch->pass->copy->run,
-                            bytes_of(batch->pass->copy, batch->first + i, 1));
+                            restore_copy_bytes(batch->pass->copy, batch->first + i, 1));
     }
-    return r < 0 ? r : 0;
+    if (r < 0)
+        return r;
+    start_write_back(batch);
+    return 0;
 }
 
 // --- verifying: the worker's part
 
-static int verify_chunk(struct batch *batch, uint32_t i, struct chunk_coder *coder)
+// Reads chunks [from, to) of the batch back in one piece; the end of the disk is filled up with
+// zeros.
+static int read_back(struct batch *batch, uint32_t from, uint32_t to)
 {
     struct restore_copy *copy = batch->pass->copy;
-    uint64_t chunk = batch->first + i, offset = chunk * copy->chunk_size;
-    uint8_t *data = batch->data + (size_t)i * copy->chunk_size;
-    size_t len = bytes_of(copy, chunk, 1);
+    uint64_t first = batch->first + from;
+    uint8_t *data = batch->data + (size_t)from * copy->chunk_size;
+    size_t len = restore_copy_bytes(copy, first, to - from),
+           full = (size_t)(to - from) * copy->chunk_size;
     int r = job_run_check(copy->run, &batch->err);
 
     if (r == 0)
         r = fault_hit(FAULT_RESTORE_VERIFY, &batch->err);
     if (r == 0)
-        r = target_read_direct(copy->target, data, len, offset, &batch->err);
-    if (r < 0)
-        return r;
-    memset(data + len, 0, copy->chunk_size - len);
-    r = is_wanted(batch, data, &batch->wanted[i], coder);
+        r = target_read_direct(copy->target, data, len, first * copy->chunk_size, &batch->err);
+    memset(data + len, 0, full - len);
+    return r;
+}
+
+static int prove_chunk(struct batch *batch, uint32_t i, struct chunk_coder *coder)
+{
+    struct restore_copy *copy = batch->pass->copy;
+    uint64_t chunk = batch->first + i;
+    size_t len = restore_copy_bytes(copy, chunk, 1);
+    int r = is_wanted(batch, batch->data + (size_t)i * copy->chunk_size, &batch->wanted[i], coder);
+
     if (r == 0)
         return error_set(&batch->err, -EIO,
                          "what was read back at offset %llu is not what was written",
-                         (unsigned long long)offset);
+                         (unsigned long long)(chunk * copy->chunk_size));
+    if (r < 0)
+        return r;
     atomic_fetch_add(&copy->verified, len);
     job_run_advance(copy->run, len);
-    return r < 0 ? r : 0;
+    return 0;
 }
 
 static int verify_batch(struct batch *batch, struct chunk_coder *coder)
 {
+    const struct restore_copy *copy = batch->pass->copy;
+    uint32_t from = 0;
     int r = 0;
 
-    for (uint32_t i = 0; i < batch->count && r == 0; i++)
-        if (is_touched(batch->pass->copy, batch->first + i))
-            r = verify_chunk(batch, i, coder);
+    while (from < batch->count && r == 0) {
+        uint32_t to = from;
+        while (to < batch->count && is_touched(copy, batch->first + to))
+            to++;
+        if (to > from)
+            r = read_back(batch, from, to);
+        for (; from < to && r == 0; from++)
+            r = prove_chunk(batch, from, coder);
+        from = to + 1;
+    }
     return r;
 }
 
@@ -314,7 +352,7 @@ static bool leaf_has_data(const struct map_node *leaf, uint64_t first, uint32_t 
     return false;
 }
 
-static uint64_t chunk_count(const struct restore_copy *copy)
+uint64_t restore_copy_chunks(const struct restore_copy *copy)
 {
     return copy->capacity / copy->chunk_size + (copy->capacity % copy->chunk_size != 0);
 }
@@ -325,7 +363,7 @@ typedef int (*visit_fn)(struct pass *pass, uint64_t first, uint32_t count,
 static int visit_leaf(struct pass *pass, uint64_t number, const struct map_node *leaf,
                       struct target_runs *runs, visit_fn visit, void *arg)
 {
-    uint64_t chunks = chunk_count(pass->copy), end = (number + 1) * MAP_FANOUT;
+    uint64_t chunks = restore_copy_chunks(pass->copy), end = (number + 1) * MAP_FANOUT;
 
     for (uint64_t first = number * MAP_FANOUT; first < end && first < chunks;
          first += pass->batch_chunks) {
@@ -379,7 +417,7 @@ static int count_batch(struct pass *pass, uint64_t first, uint32_t count,
                        const struct map_node *leaf, void *arg)
 {
     (void)leaf;
-    *(uint64_t *)arg += bytes_of(pass->copy, first, count);
+    *(uint64_t *)arg += restore_copy_bytes(pass->copy, first, count);
     return 0;
 }
 
@@ -413,10 +451,9 @@ int restore_copy_write(struct restore_copy *copy, struct error *err)
     return finish(&pass, r, &local, err);
 }
 
-// The first touched chunk at or after `chunk`; the number of chunks when there is none.
-static uint64_t next_touched(const struct restore_copy *copy, uint64_t chunk)
+uint64_t restore_copy_next_touched(const struct restore_copy *copy, uint64_t chunk)
 {
-    uint64_t chunks = chunk_count(copy);
+    uint64_t chunks = restore_copy_chunks(copy);
 
     while (chunk < chunks && !is_touched(copy, chunk)) {
         if (chunk % 8 == 0 && copy->touched[chunk / 8] == 0)
@@ -431,11 +468,11 @@ int restore_copy_verify(struct restore_copy *copy, struct error *err)
 {
     struct error local = ERROR_INIT;
     struct pass pass = {.copy = copy, .verifying = true, .err = &local};
-    uint64_t chunks = chunk_count(copy);
+    uint64_t chunks = restore_copy_chunks(copy);
     int r = pass_init(&pass);
 
     atomic_fetch_add(&copy->run->total_bytes, atomic_load(&copy->written));
-    for (uint64_t at = 0; r == 0 && (at = next_touched(copy, at)) < chunks;) {
+    for (uint64_t at = 0; r == 0 && (at = restore_copy_next_touched(copy, at)) < chunks;) {
         uint64_t first = at - at % pass.batch_chunks, left = chunks - first;
         uint32_t count = (uint32_t)(left < pass.batch_chunks ? left : pass.batch_chunks);
         const struct map_node *leaf = NULL;
@@ -448,81 +485,9 @@ int restore_copy_verify(struct restore_copy *copy, struct error *err)
     return finish(&pass, r, &local, err);
 }
 
-// --- rolling back
-
-static int read_before(struct restore_copy *copy, uint8_t *data, size_t len, uint64_t offset,
-                       struct error *err)
-{
-    if (!copy->before)
-        return io_read_at(copy->undo_fd, data, len, offset, "the undo file", err);
-    ssize_t got = image_read(copy->before, data, len, offset, err);
-    if (got >= 0 && (size_t)got != len)
-        return error_set(err, -EIO, "the safety snapshot ends at %llu",
-                         (unsigned long long)(offset + (uint64_t)got));
-    return got < 0 ? (int)got : 0;
-}
-
-static int put_back(struct restore_copy *copy, uint64_t chunk, uint8_t *data, struct error *err)
-{
-    uint64_t offset = chunk * copy->chunk_size;
-    size_t len = bytes_of(copy, chunk, 1);
-    int r = read_before(copy, data, len, offset, err);
-
-    if (r == 0)
-        r = fault_hit(FAULT_RESTORE_ROLLBACK, err);
-    if (r < 0)
-        return r;
-    return chunk_is_zero(data, len) ? target_write_zeros(copy->target, len, offset, err)
-                                    : target_write(copy->target, data, len, offset, err);
-}
-
-static int check_put_back(struct restore_copy *copy, uint64_t chunk, uint8_t *data, uint8_t *back,
-                          struct error *err)
-{
-    uint64_t offset = chunk * copy->chunk_size;
-    size_t len = bytes_of(copy, chunk, 1);
-    int r = read_before(copy, data, len, offset, err);
-
-    if (r == 0)
-        r = target_read_direct(copy->target, back, len, offset, err);
-    if (r == 0 && memcmp(data, back, len) != 0)
-        r = error_set(err, -EIO, "what was read back at offset %llu is not what was there before",
-                      (unsigned long long)offset);
-    return r;
-}
-
-static int for_each_touched(struct restore_copy *copy, uint8_t *data, uint8_t *back,
-                            struct error *err)
-{
-    uint64_t chunks = chunk_count(copy);
-    int result = 0;
-
-    for (uint64_t at = 0; (at = next_touched(copy, at)) < chunks; at++) {
-        int r = back ? check_put_back(copy, at, data, back, err) : put_back(copy, at, data, err);
-        if (result == 0)
-            result = r;
-    }
-    return result;
-}
-
-int restore_copy_roll_back(struct restore_copy *copy, struct error *err)
-{
-    AUTO_FREE uint8_t *buffers = NULL;
-
-    if (posix_memalign((void **)&buffers, DIRECT_ALIGNMENT, 2 * (size_t)copy->chunk_size) != 0)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = for_each_touched(copy, buffers, NULL, err);
-    int flushed = target_flush(copy->target, err);
-    if (r == 0)
-        r = flushed;
-    if (r == 0)
-        r = for_each_touched(copy, buffers, buffers + copy->chunk_size, err);
-    return r;
-}
-
 int restore_copy_init(struct restore_copy *copy, struct error *err)
 {
-    copy->touched_size = (size_t)(chunk_count(copy) / 8 + 1);
+    copy->touched_size = (size_t)(restore_copy_chunks(copy) / 8 + 1);
     copy->touched = mmap(NULL, copy->touched_size, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (copy->touched == MAP_FAILED) {

@@ -44,8 +44,14 @@ int restore_copy_write(struct restore_copy *copy, struct error *err);
 // what it should be.
 int restore_copy_verify(struct restore_copy *copy, struct error *err);
 
-// Writes what was there before to every touched chunk, flushes, reads back and compares. Goes on
-// after a failed chunk and returns the first failure. Not to be cancelled.
+// restore_undo.c: writes what was there before to every touched chunk, flushes, reads back and
+// compares. Goes on after a failed chunk and returns the first failure. Not to be cancelled.
 int restore_copy_roll_back(struct restore_copy *copy, struct error *err);
+
+// Bytes of `count` chunks from `first` on, the disk's end considered; the number of chunks; the
+// first touched chunk at or after `chunk` (the number of chunks when there is none).
+size_t restore_copy_bytes(const struct restore_copy *copy, uint64_t first, uint32_t count);
+uint64_t restore_copy_chunks(const struct restore_copy *copy);
+uint64_t restore_copy_next_touched(const struct restore_copy *copy, uint64_t chunk);
 
 #endif

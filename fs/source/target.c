@@ -291,6 +291,12 @@ int target_write_zeros(struct target *target, size_t len, uint64_t offset, struc
     return rc;
 }
 
+void target_start_write_back(struct target *target, uint64_t offset, size_t len)
+{
+    // A write-back that fails is reported by the flush.
+    sync_file_range(target->fd, (off64_t)offset, (off64_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 int target_flush(struct target *target, struct error *err)
 {
     int rc = io_fsync(target->fd, target->path, err);

@@ -57,6 +57,9 @@ int target_write(struct target *target, const void *buf, size_t len, uint64_t of
 // Makes a range read as zeros: a hole where the file system can, else written zeros.
 int target_write_zeros(struct target *target, size_t len, uint64_t offset, struct error *err);
 
+// Asks the kernel to begin writing a range to the device; neither waits nor fails. Not a flush.
+void target_start_write_back(struct target *target, uint64_t offset, size_t len);
+
 // Data on stable storage: fsync (BLKFLSBUF besides for devices).
 int target_flush(struct target *target, struct error *err);
 

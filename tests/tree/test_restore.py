@@ -360,6 +360,22 @@ def test_rollback_that_fails_says_so(case):
     case.daemon.allow_errors(".")
 
 
+def test_what_was_put_back_is_compared(case):
+    """A target that does not keep what the roll-back gave it: said, never passed over."""
+    image, snapshot = backed_up(case, fault="restore-write:6=EIO,restore-rollback=sleep-300")
+    target, before = differing(case, image)
+    job = case.request_restore(snapshot, target, "safety=off")
+    old = before.read_bytes()[:300]
+    within(20, lambda: read_at(target, 0, 300) == image.read_bytes()[:300],
+           "the first chunk is written")
+    within(20, lambda: read_at(target, 0, 300) == old, "the first chunk is put back")
+    write_at(target, 10, b"decayed")
+    info = case.wait_job(job, "failed")
+    check("PUTTING THE TARGET BACK FAILED" in info["reason"], f"reason: {info['reason']}")
+    check("was put back as it was" not in info["reason"], f"no false comfort: {info['reason']}")
+    case.daemon.allow_errors(".")
+
+
 def test_what_was_written_is_compared(case):
     """A target that does not keep what it was given fails verification and is rolled back."""
     image, snapshot = backed_up(case, fault="restore-verify=sleep-300")

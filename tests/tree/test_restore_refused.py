@@ -200,7 +200,8 @@ def test_source_of_a_running_job(case):
     snapshot = backed_up(case, fault="source-read=sleep-100")
     case.add("web2", vda=slow)
     job = case.request(case.vm("web2") / "backup")
-    case.wait_state(job, "running")
+    within(20, lambda: int((case.job_dir(job) / "progress").read_text().split()[0]) > 0,
+           "the source is being read")
     case.refuses(errno.EBUSY, lambda: case.trigger(snapshot / "restore", str(slow)))
     eq(case.catalog.job_count("restore"), 0, "restore records")
     (case.job_dir(job) / "cancel").touch()
