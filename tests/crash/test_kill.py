@@ -12,7 +12,6 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import backtree_testing
 from backtree_testing import *
 from disks import KIB, MIB, digest, make_disk, noise, write_at
 
@@ -22,8 +21,6 @@ VMS = ("web1", "web2", "web3")
 SLOW_POINTS = ("job-started", "source-read", "1-pack-append", "2-pack-sync", "2-pack-sealed",
                "3-pack-commit", "3-pack-committed", "4-snapshot-sealed", "5-snapshot-commit",
                "5-snapshot-committed", "cache-write", "job-commit", "pack-read")
-if LONG:
-    backtree_testing.TEST_SECONDS = 3600
 
 
 def reader(case, stop):

@@ -33,7 +33,7 @@ from tap import Skip, each
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("BACKTREE", SOURCE_ROOT / "build/tools/backtree")).absolute()
 LONG = os.environ.get("BACKTREE_LONG") == "1"
-TEST_SECONDS = 90
+TEST_SECONDS = 3600 if LONG else 90
 ENDED = ("completed", "failed", "cancelled")
 SNAPSHOT_NAME = re.compile(r"(\d{4,})-(full|incr)-(\d{8}T\d{6}Z)$")
 
