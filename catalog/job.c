@@ -242,7 +242,8 @@ static int count_in_context(struct catalog_conn *conn, int64_t id, enum job_stat
         "       failures = failures + (?2 = 'failed'), "
         "       cancellations = cancellations + (?2 = 'cancelled'), last_run_at = ?3, "
         "       last_success_at = CASE ?2 WHEN 'completed' THEN ?3 ELSE last_success_at END "
-        " WHERE id = (SELECT context_id FROM backup_jobs WHERE id = ?1 AND kind = 'backup')"};
+        " WHERE id = (SELECT context_id FROM backup_jobs WHERE id = ?1 AND kind = 'backup' "
+        "              AND \"trigger\" <> 'pre_restore_safety')"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &count, &st, err);
     if (rc < 0)

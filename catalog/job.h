@@ -71,7 +71,8 @@ int job_start(struct catalog_conn *conn, int64_t id, struct error *err);
 
 // pending or running → an ended state, with the reason ("" when completed) and final progress. Rows
 // of its disks that have not ended get the same state and reason. For backup jobs the context's
-// totals change in this transaction; a pre_restore_safety job counts like any other.
+// totals change in this transaction; a
+// pre_restore_safety job is nobody's backup and is not counted.
 int job_end(struct catalog_conn *conn, int64_t id, enum job_state state, const char *reason,
             uint64_t done_bytes, uint64_t total_bytes, struct error *err);
 

@@ -150,17 +150,19 @@ int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
     return 0;
 }
 
-int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
-                         struct error *err)
+// By numbers, not by time: a clock may have been set back.
+#define NEWEST_OF_DISK(condition)                                                                  \
+    SELECT_SNAPSHOT                                                                                \
+    "WHERE b.id = (SELECT b.id FROM backup_chains h CROSS JOIN backup_disks b "                    \
+    "               WHERE h.disk_id = ?1 AND h.is_foreign = 0 AND b.chain_id = h.id "              \
+    "                 AND " IS_THERE condition                                                     \
+    "               ORDER BY h.number DESC, b.number DESC LIMIT 1)"
+
+static int find_of_disk(struct catalog_conn *conn, const struct query *query, int64_t disk_id,
+                        struct snapshot_row *ret_row, struct error *err)
 {
-    // By numbers, not by time: a clock may have been set back.
-    static const struct query find = {
-        "find the latest snapshot", SELECT_SNAPSHOT
-        "WHERE b.id = (SELECT b.id FROM backup_chains h CROSS JOIN backup_disks b "
-        "               WHERE h.disk_id = ?1 AND h.is_foreign = 0 AND b.chain_id = h.id "
-        "                 AND " IS_THERE "ORDER BY h.number DESC, b.number DESC LIMIT 1)"};
     AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
+    int rc = statement_begin(conn, query, &st, err);
     if (rc < 0)
         return rc;
     statement_bind_int(st, 1, disk_id);
@@ -173,6 +175,23 @@ int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snap
     rc = disk_get(conn, disk_id, &disk, err);
     return rc < 0 ? rc
                   : error_set(err, -ENOENT, "%s/%s has no snapshot", disk.context_name, disk.name);
+}
+
+int snapshot_find_newest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
+                         struct error *err)
+{
+    static const struct query find = {"find the newest snapshot", NEWEST_OF_DISK("")};
+    return find_of_disk(conn, &find, disk_id, ret_row, err);
+}
+
+int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
+                         struct error *err)
+{
+    static const struct query find = {
+        "find the latest snapshot",
+        NEWEST_OF_DISK("AND NOT EXISTS (SELECT 1 FROM backup_jobs j WHERE j.id = b.job_id "
+                       "                  AND j.\"trigger\" = 'pre_restore_safety') ")};
+    return find_of_disk(conn, &find, disk_id, ret_row, err);
 }
 
 // Numbers and words of this program stand in the text; a tag is the user's and is bound as ?1.

@@ -99,7 +99,12 @@ int snapshot_get(struct catalog_conn *conn, int64_t id, struct snapshot_row *ret
 // web1/vda/chain-0001".
 int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
                   struct snapshot_row *ret_row, struct error *err);
-// The newest snapshot of a disk that is there, foreign chains left out. -ENOENT when none.
+// The newest snapshot of a disk that is there, foreign chains left out: what the next incremental
+// builds on. -ENOENT when none.
+int snapshot_find_newest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
+                         struct error *err);
+// The newest that was asked for: safety backups are left out too, so that restoring the latest
+// twice does not put back what the first restore has replaced. -ENOENT when none.
 int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
                          struct error *err);
 

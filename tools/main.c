@@ -8,6 +8,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum exit_status {
     EXIT_DONE = 0,
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
 {
     struct error err = ERROR_INIT;
     setlocale(LC_CTYPE, "");
+    umask(077); // whoever reads a repository reads disks
     if (argc < 2)
         return main_misused("no command given", "");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

@@ -122,7 +122,9 @@ static void open_sources(struct job_plan *plan)
         int r = disk->disk.source[0] ? source_open(disk->disk.source, &disk->source, &disk->err)
                                      : error_set(&disk->err, -ENOENT, "the disk has no source");
         if (r == 0)
-            r = disk_read_total(disk->source, disk->disk.chunk_size, &bytes, &disk->err);
+            r = queue_note_use(plan->engine, plan->run, disk->disk.source, &disk->err);
+        if (r == 0)
+            r = disk_read_total(disk->source, disk->disk.chunk_size, plan->run, &bytes, &disk->err);
         if (r < 0)
             disk->source = source_close(disk->source);
         total += bytes;
@@ -192,9 +194,7 @@ static int run_disk(struct job_plan *plan, struct disk_plan *disk, bool ends_job
     if (r == 0 && !disk->source)
         r = error_set(err, disk->err.code, "%s", error_message(&disk->err));
     if (r == 0) {
-        queue_note_use(plan->engine, plan->run, 0, disk->disk.source);
         r = disk_backup(&backup, err);
-        queue_note_use(plan->engine, plan->run, 0, "");
     }
     if (r < 0) {
         error_prefix(err, "%s/%s", disk->disk.context_name, disk->disk.name);
@@ -318,7 +318,7 @@ static int run_safety(struct engine *engine, struct job_run *run, const struct j
     int r = source_open(path, &source, err);
 
     if (r == 0)
-        r = disk_read_total(source, disk->chunk_size, &total, err);
+        r = disk_read_total(source, disk->chunk_size, run, &total, err);
     if (r < 0)
         return r;
     atomic_store(&run->total_bytes, total);
@@ -334,21 +334,20 @@ int backup_safety(struct engine *engine, struct job_run *restore_run, const stru
 {
     AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
     AUTO_FREE struct disk_row *disk = calloc(1, sizeof(*disk));
-    int r = job && disk ? record_safety(engine, restore, job, disk, err)
-                        : error_set(err, -ENOMEM, "out of memory");
-    if (r < 0)
+    struct job_run *run = queue_new_inner(restore_run, err);
+    int r = job && disk && run ? record_safety(engine, restore, job, disk, err)
+                               : error_set(err, -ENOMEM, "out of memory");
+    if (r < 0) {
+        job_run_unref(run);
         return r;
-
-    struct job_run *run = queue_begin_inner(engine, restore_run, job->id);
-    if (run) {
-        bool foreign = !disk->source[0] || !target_is_source(target, disk->source);
-        events_post(engine->events, ENGINE_JOB_STATE, job->id);
-        r = run_safety(engine, run, job, restore, disk, foreign, ret_snapshot, err);
-        end_job(engine, run, r, err);
-        queue_end_inner(engine, run);
-    } else {
-        r = error_set(err, -ENOMEM, "out of memory");
     }
+
+    bool foreign = !disk->source[0] || !target_is_source(target, disk->source);
+    queue_begin_inner(engine, run, job->id);
+    events_post(engine->events, ENGINE_JOB_STATE, job->id);
+    r = run_safety(engine, run, job, restore, disk, foreign, ret_snapshot, err);
+    end_job(engine, run, r, err);
+    queue_end_inner(engine, run);
     if (r < 0)
         error_prefix(err, "safety backup (job %lld)", (long long)job->id);
     return r;

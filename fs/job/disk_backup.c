@@ -42,7 +42,7 @@ int disk_backup_can_go_on(struct catalog_conn *conn, const struct disk_row *disk
                           const char **ret_why, struct error *err)
 {
     struct error none = ERROR_INIT;
-    int r = snapshot_find_latest(conn, disk->id, ret_parent, &none);
+    int r = snapshot_find_newest(conn, disk->id, ret_parent, &none);
 
     *ret_why = "there is no snapshot to build on";
     if (r == -ENOENT)
@@ -132,7 +132,7 @@ static int read_once(struct work *work, bool believe_cache, struct fingerprint_w
     uint64_t capacity = source_capacity(backup->source);
 
     work->read = (struct disk_read){.store = work->store,
-                                    .pool = backup->engine->pool,
+                                    .pool = backup->run->pool,
                                     .run = backup->run,
                                     .source = backup->source,
                                     .writer = work->writer,

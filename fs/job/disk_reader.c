@@ -66,8 +66,9 @@ struct reader {
     struct ring *ring;
     struct map_builder *builder;
     struct map_reader *parent;
-    uint64_t leaf; // the one the three below are of; UINT64_MAX = none
-    const struct map_node *parent_leaf;
+    uint64_t leaf;               // the one the four below are of; UINT64_MAX = none
+    struct map_node parent_leaf; // a copy: the reader's own is gone with its next call
+    bool has_parent_leaf;
     struct fingerprint_leaf parent_fingerprints;
     bool has_fingerprints;
     struct fingerprint_leaf fingerprints; // being written
@@ -290,25 +291,30 @@ static uint64_t next_random(struct reader *reader)
     return z ^ (z >> 31);
 }
 
-// Looks up what the parent says of a leaf. A parent that cannot be read costs time, not the backup.
+// A parent that cannot be read costs time, not the backup.
+static void lose_parent(struct reader *reader, const struct error *err)
+{
+    job_run_log(reader->read->run, "the parent's map cannot be read, everything is hashed: %s",
+                error_message(err));
+    reader->parent = map_reader_close(reader->parent);
+}
+
+// Looks up what the parent says of a leaf.
 static void enter_leaf(struct reader *reader, uint64_t leaf)
 {
     struct disk_read *read = reader->read;
+    const struct map_node *node = NULL;
     struct error err = ERROR_INIT;
 
     reader->leaf = leaf;
-    reader->parent_leaf = NULL;
     reader->has_fingerprints = false;
-    if (!reader->parent)
+    if (reader->parent && map_reader_leaf(reader->parent, leaf, &node, &err) < 0)
+        lose_parent(reader, &err);
+    reader->has_parent_leaf = reader->parent && node;
+    if (!reader->has_parent_leaf)
         return;
-    if (map_reader_leaf(reader->parent, leaf, &reader->parent_leaf, &err) < 0) {
-        job_run_log(read->run, "the parent's map cannot be read, everything is hashed: %s",
-                    error_message(&err));
-        reader->parent = map_reader_close(reader->parent);
-        reader->parent_leaf = NULL;
-        return;
-    }
-    if (read->parent_fingerprints && reader->parent_leaf)
+    reader->parent_leaf = *node;
+    if (read->parent_fingerprints)
         reader->has_fingerprints =
             fingerprint_reader_leaf(read->parent_fingerprints, leaf, &reader->parent_fingerprints);
 }
@@ -323,8 +329,8 @@ static void fill(struct reader *reader, struct batch *batch, uint64_t first, uin
     batch->count = count;
     batch->prove = random % PROVE_ONE_IN < count ? (uint32_t)(random % PROVE_ONE_IN) : NO_CHUNK;
     batch->has_fingerprints = reader->has_fingerprints;
-    if (reader->parent_leaf)
-        memcpy(batch->parent_ids, &reader->parent_leaf->ids[place],
+    if (reader->has_parent_leaf)
+        memcpy(batch->parent_ids, &reader->parent_leaf.ids[place],
                count * sizeof(batch->parent_ids[0]));
     else
         memset(batch->parent_ids, 0, count * sizeof(batch->parent_ids[0]));
@@ -359,6 +365,34 @@ static int read_run(struct reader *reader, uint64_t first, uint64_t end)
     return r;
 }
 
+static void count_vanished_leaf(struct reader *reader, uint64_t leaf, uint64_t from, uint64_t to)
+{
+    const struct map_node *node = NULL;
+    struct error err = ERROR_INIT;
+
+    if (map_reader_leaf(reader->parent, leaf, &node, &err) < 0)
+        lose_parent(reader, &err);
+    for (uint64_t chunk = leaf * MAP_FANOUT, i = 0; node && i < MAP_FANOUT; i++, chunk++)
+        if (chunk >= from && chunk < to && !digest_is_zero(&node->ids[i]))
+            reader->read->changed_bytes += chunk_bytes(reader, chunk);
+}
+
+// Chunks [from, to) are holes now: what the parent had there has changed. What was a hole already
+// is skipped.
+static void count_vanished(struct reader *reader, uint64_t from, uint64_t to)
+{
+    struct error err = ERROR_INIT;
+
+    for (uint64_t leaf = from / MAP_FANOUT; reader->parent && from < to; leaf++) {
+        int r = map_reader_next_leaf(reader->parent, leaf, &leaf, &err);
+        if (r < 0)
+            lose_parent(reader, &err);
+        if (r <= 0 || leaf * MAP_FANOUT >= to)
+            return;
+        count_vanished_leaf(reader, leaf, from, to);
+    }
+}
+
 static int next_data(void *disk, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end,
                      struct error *err)
 {
@@ -371,16 +405,20 @@ static int read_all(struct reader *reader)
                                .disk = reader->read->source,
                                .capacity = reader->capacity,
                                .chunk_size = reader->chunk_size};
-    uint64_t first, end;
+    uint64_t first, end, reached = 0;
     int r;
 
     while ((r = extent_walk_next(&walk, &first, &end, reader->err)) > 0) {
+        count_vanished(reader, reached, first);
         r = read_run(reader, first, end);
         if (r < 0)
             return r;
+        reached = end;
     }
-    if (r == 0)
+    if (r == 0) {
+        count_vanished(reader, reached, UINT64_MAX);
         r = ring_drain(reader->ring);
+    }
     if (r < 0)
         return r;
     flush_fingerprints(reader);
@@ -491,8 +529,8 @@ int disk_read(struct disk_read *read, struct error *err)
     return 0;
 }
 
-int disk_read_total(struct source *source, uint32_t chunk_size, uint64_t *ret_bytes,
-                    struct error *err)
+int disk_read_total(struct source *source, uint32_t chunk_size, struct job_run *run,
+                    uint64_t *ret_bytes, struct error *err)
 {
     struct extent_walk walk = {.next_data = next_data,
                                .disk = source,
@@ -504,6 +542,9 @@ int disk_read_total(struct source *source, uint32_t chunk_size, uint64_t *ret_by
     while ((r = extent_walk_next(&walk, &first, &end, err)) > 0) {
         uint64_t stop = end * chunk_size < walk.capacity ? end * chunk_size : walk.capacity;
         total += stop - first * chunk_size;
+        int checked = job_run_check(run, err);
+        if (checked < 0)
+            return checked;
     }
     if (r == 0)
         *ret_bytes = total;

@@ -42,7 +42,7 @@ struct disk_read {
 int disk_read(struct disk_read *read, struct error *err);
 
 // Bytes disk_read() will count for this source: extents with data, rounded to chunks.
-int disk_read_total(struct source *source, uint32_t chunk_size, uint64_t *ret_bytes,
-                    struct error *err);
+int disk_read_total(struct source *source, uint32_t chunk_size, struct job_run *run,
+                    uint64_t *ret_bytes, struct error *err);
 
 #endif

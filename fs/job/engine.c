@@ -19,16 +19,12 @@
 
 static int start(struct engine *engine, const struct engine_options *options, struct error *err)
 {
-    unsigned workers =
-        options->workers ? options->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     int r = source_forbid(engine->repository.dir, "it is in the repository itself", err);
 
     if (r == 0)
         r = events_start(engine, &engine->events, err);
     if (r == 0)
         r = reconcile(engine, err);
-    if (r == 0)
-        r = pool_new(workers, &engine->pool, err);
     if (r == 0)
         r = queue_start(engine, options->job_threads ? options->job_threads : JOB_THREADS_DEFAULT,
                         err);
@@ -46,6 +42,7 @@ int engine_open(const char *repo_dir, const struct engine_options *options,
         return error_set(err, -ENOMEM, "out of memory");
     engine->repository.lock_fd = -1;
     engine->leave_pending = options->leave_pending;
+    engine->workers = options->workers ? options->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
     pthread_mutex_init(&engine->lock, &attr);
@@ -73,7 +70,6 @@ struct engine *engine_close(struct engine *engine)
         return NULL;
     queue_stop(engine);
     engine->events = events_stop(engine->events);
-    engine->pool = pool_free(engine->pool);
     repository_close(&engine->repository);
     pthread_cond_destroy(&engine->work);
     pthread_cond_destroy(&engine->ended);
@@ -115,25 +111,31 @@ static int refuse_while_stopping(struct engine *engine, struct error *err)
 
 // --- requests
 
-// Widens a pending job so that it also answers `request`.
+// Widens a pending job so that it also answers `request`. Returns 1, 0 when the wider job could not
+// be done (another disk of it has no chain that could go on): the request then gets a record of its
+// own.
 static int join_pending(struct catalog_conn *conn, const struct job_row *pending,
                         const struct backup_request *request, struct error *err)
 {
-    char tags[TAGS_TEXT_SIZE];
-    enum backup_mode mode = pending->mode;
+    struct backup_request wider = {
+        .context_id = pending->context_id, .disk_id = pending->disk_id, .mode = pending->mode};
+    int r;
 
-    if (mode == BACKUP_AUTO)
-        mode = request->mode;
-    else if (request->mode != BACKUP_AUTO && request->mode != mode)
+    if (wider.mode == BACKUP_AUTO)
+        wider.mode = request->mode;
+    else if (request->mode != BACKUP_AUTO && request->mode != wider.mode)
         return error_set(err, -EBUSY, "job %lld is pending and asks for the other kind (%s)",
-                         (long long)pending->id, backup_mode_to_word(mode));
-    memcpy(tags, pending->tags, sizeof(tags));
-    int r = tags_join(tags, request->tags, err);
+                         (long long)pending->id, backup_mode_to_word(wider.mode));
+    memcpy(wider.tags, pending->tags, sizeof(wider.tags));
+    r = tags_join(wider.tags, request->tags, err);
     if (r < 0)
         return r;
-    if (mode == pending->mode && strcmp(tags, pending->tags) == 0)
+    if (wider.mode == pending->mode && strcmp(wider.tags, pending->tags) == 0)
+        return 1;
+    if (wider.mode != pending->mode && backup_check_request(conn, &wider, NULL) < 0)
         return 0;
-    return job_amend(conn, pending->id, mode, tags, err);
+    r = job_amend(conn, pending->id, wider.mode, wider.tags, err);
+    return r < 0 ? r : 1;
 }
 
 static int insert_backup(struct catalog_conn *conn, const struct backup_request *request,
@@ -168,14 +170,18 @@ static int record_backup(struct engine *engine, const struct backup_request *req
         return r;
     r = job_find_pending_backup(conn, request->context_id, request->disk_id, pending, NULL);
     if (r == 0) {
-        joined = true;
-        job_id = pending->id;
         r = join_pending(conn, pending, request, err);
+        joined = r > 0;
+        job_id = pending->id;
     } else if (r == -ENOENT) {
-        r = insert_backup(conn, request, &job_id, err);
+        r = 0;
     } else {
         r = error_set(err, r, "cannot look for pending jobs");
     }
+    if (r == 0)
+        r = insert_backup(conn, request, &job_id, err);
+    else if (r > 0)
+        r = 0;
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
     if (r < 0)
@@ -188,18 +194,19 @@ static int record_backup(struct engine *engine, const struct backup_request *req
 int engine_request_backup(struct engine *engine, const struct backup_request *request,
                           int64_t *ret_job_id, bool *ret_joined, struct error *err)
 {
+    AUTO_FREE struct pending_job *place = queue_place(err);
     bool joined = false;
     int64_t job_id = 0;
-    int r = refuse_while_stopping(engine, err);
+    int r = place ? refuse_while_stopping(engine, err) : -ENOMEM;
 
     if (r == 0)
         r = record_backup(engine, request, &job_id, &joined, err);
-    if (r == 0 && !joined)
-        r = fault_hit(FAULT_JOB_ENQUEUED, err);
-    if (r == 0) // also a joined one: it may be of an earlier owner and not queued
-        r = queue_add(engine, job_id, request->context_id, err);
     if (r < 0)
         return r;
+    if (!joined)
+        fault_hit(FAULT_JOB_ENQUEUED, NULL);
+    // Also a joined one: it may be of an earlier owner and not queued.
+    queue_add(engine, TAKE(place, NULL), job_id, request->context_id);
     if (!joined)
         events_post(engine->events, ENGINE_JOB_STATE, job_id);
     *ret_job_id = job_id;
@@ -254,8 +261,10 @@ int engine_request_restore(struct engine *engine, const struct restore_request *
                            int64_t *ret_job_id, struct error *err)
 {
     AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
+    AUTO_FREE struct pending_job *place = queue_place(err);
     int64_t job_id = 0;
-    int r = row ? refuse_while_stopping(engine, err) : error_set(err, -ENOMEM, "out of memory");
+    int r = row && place ? refuse_while_stopping(engine, err)
+                         : error_set(err, -ENOMEM, "out of memory");
 
     // Held while the record is written, so that the snapshot cannot be forgotten in between.
     if (r == 0)
@@ -266,12 +275,10 @@ int engine_request_restore(struct engine *engine, const struct restore_request *
     if (r == 0)
         r = record_restore(engine, request, row, &job_id, err);
     engine_release_snapshot(engine, request->snapshot_id);
-    if (r == 0)
-        r = fault_hit(FAULT_JOB_ENQUEUED, err);
-    if (r == 0)
-        r = queue_add(engine, job_id, row->context_id, err);
     if (r < 0)
         return r;
+    fault_hit(FAULT_JOB_ENQUEUED, NULL);
+    queue_add(engine, TAKE(place, NULL), job_id, row->context_id);
     events_post(engine->events, ENGINE_JOB_STATE, job_id);
     *ret_job_id = job_id;
     return 0;

@@ -21,7 +21,7 @@ struct engine_options {
     const char *command;    // for the lock file: "mount", "backup", …
     const char *mountpoint; // NULL when not mounted
     uint64_t cache_bytes;   // decoded-chunk cache, 0 = default
-    unsigned workers;       // pool threads; 0 = number of CPUs
+    unsigned workers;       // pool threads of each job; 0 = number of CPUs
     unsigned job_threads;   // jobs at once; 0 = default (4)
     bool leave_pending;     // jobs found pending stay so, unless a request joins them: for
                             // commands, which end with their own job

@@ -26,7 +26,7 @@ struct held_snapshot;
 struct engine {
     struct repository repository;
     bool leave_pending; // as in engine_options
-    struct pool *pool;
+    unsigned workers;   // of each job's own pool: a source that hangs holds up its own job alone
     struct events *events;
     pthread_t *threads;
     unsigned thread_count;
@@ -45,13 +45,17 @@ struct engine {
 // queue.c: the threads that run jobs.
 int queue_start(struct engine *engine, unsigned threads, struct error *err);
 void queue_stop(struct engine *engine);
-// Puts a pending job in the queue unless it is there.
-int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err);
+// Puts a pending job in the queue unless it is there. The place is got before the record is
+// committed (queue_place(): NULL and the error when memory is out), so that no committed job is
+// left without one; queue_add() takes it over.
+struct pending_job *queue_place(struct error *err);
+void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id,
+               int64_t context_id);
 void queue_forget(struct engine *engine, int64_t job_id);
 // The run of a job under way, referenced; NULL when it is not running.
 struct job_run *queue_find_run(struct engine *engine, int64_t job_id);
-// Says which source or target a run uses now (slot 0 or 1; "" = none).
-void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, const char *path);
+// Says that a run reads or writes what `path` leads to, until it ends. -ENOMEM.
+int queue_note_use(struct engine *engine, struct job_run *run, const char *path, struct error *err);
 // -EBUSY when a running job other than `self` (NULL: any) reads or writes what `path` leads to.
 int queue_refuse_used(struct engine *engine, const struct job_run *self, const char *path,
                       struct error *err);
@@ -66,9 +70,11 @@ void queue_end_job(struct engine *engine, struct job_run *run, int result, const
 void queue_tell_end(struct engine *engine, struct job_run *run);
 
 // A job that the thread of another one runs (the safety backup of a restore): its run is visible
-// like any other, and stops with the outer one. NULL: out of memory. queue_end_inner() takes it
-// away again.
-struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id);
+// like any other, and stops with the outer one. It is made before the job's record is (NULL and the
+// error: out of memory; job_run_unref() when it is not begun), and queue_end_inner() takes it away
+// again.
+struct job_run *queue_new_inner(struct job_run *outer, struct error *err);
+void queue_begin_inner(struct engine *engine, struct job_run *run, int64_t job_id);
 void queue_end_inner(struct engine *engine, struct job_run *run);
 
 // reconcile.c

@@ -78,6 +78,11 @@ static void record(struct engine *engine, struct job_run *run)
     if (r == 0)
         r = job_set_progress(conn, run->job_id, atomic_load(&run->done_bytes),
                              atomic_load(&run->total_bytes), &err);
+    // It may have ended since its run was looked up; its lines are written all the same.
+    if (r == -EPROTO) {
+        error_clear(&err);
+        r = 0;
+    }
     if (r == 0)
         r = job_run_write_log(run, lines, conn, &err);
     if (r == 0)

@@ -48,9 +48,15 @@ struct job_run *job_run_ref(struct job_run *run)
 
 struct job_run *job_run_unref(struct job_run *run)
 {
+    struct job_use *use, *next;
+
     if (!run || atomic_fetch_sub(&run->refs, 1) != 1)
         return NULL;
     free_lines(run->lines);
+    LL_FOREACH_SAFE(run->uses, use, next)
+    {
+        free(use);
+    }
     pthread_mutex_destroy(&run->log_lock);
     free(run);
     return NULL;

@@ -17,10 +17,16 @@
 
 #define JOB_RUN_SAMPLES 8
 
+struct job_use {
+    struct job_use *next;
+    char path[];
+};
+
 struct job_run {
     int64_t job_id;
     int64_t context_id;
     atomic_int refs;
+    struct pool *pool;     // its own workers; borrowed by an inner job from the outer
     struct job_run *outer; // stops when that one does; outlives this one's work. NULL: none
 
     atomic_bool cancel;      // somebody asked for it
@@ -39,9 +45,8 @@ struct job_run {
     pthread_mutex_t log_lock;
     struct job_run_line *lines; // guarded by log_lock: not yet in the catalog
 
-    struct job_run *prev, *next;       // in engine->runs, guarded by the engine's lock
-    char sources[2][SOURCE_TEXT_SIZE]; // guarded by the engine's lock: what the job reads or writes
-                                       // now
+    struct job_run *prev, *next; // in engine->runs, guarded by the engine's lock
+    struct job_use *uses;        // guarded by the engine's lock: what the job reads or writes
 };
 
 struct job_run *job_run_new(int64_t job_id, int64_t context_id); // NULL: out of memory

@@ -11,14 +11,13 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "catalog/pack_index.h"
 #include "fs/source/target.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
-
-#define USES_MAX 64 // two a run, and there are a handful of job threads
 
 static bool context_is_busy(struct engine *engine, int64_t context_id)
 {
@@ -76,7 +75,11 @@ static void run_job(struct engine *engine, struct job_run *run)
 {
     struct error err = ERROR_INIT;
     struct job_row *job = calloc(1, sizeof(*job));
-    int r = job ? begin(engine, run, job, &err) : error_set(&err, -ENOMEM, "out of memory");
+    int r = job ? pool_new(engine->workers, &run->pool, &err)
+                : error_set(&err, -ENOMEM, "out of memory");
+
+    if (r == 0)
+        r = begin(engine, run, job, &err);
 
     if (r == -EPROTO || r == -ENOENT) {
         log_info("job %lld is not started: %s", (long long)run->job_id, error_message(&err));
@@ -89,6 +92,7 @@ static void run_job(struct engine *engine, struct job_run *run)
         else
             backup_job(engine, run, job);
     }
+    run->pool = pool_free(run->pool);
     free(job);
 }
 
@@ -103,17 +107,25 @@ static void release(struct engine *engine, struct job_run *run)
     job_run_unref(run);
 }
 
-struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id)
+struct job_run *queue_new_inner(struct job_run *outer, struct error *err)
 {
-    struct job_run *run = job_run_new(job_id, outer->context_id);
+    struct job_run *run = job_run_new(0, outer->context_id);
 
-    if (!run)
+    if (!run) {
+        error_set(err, -ENOMEM, "out of memory");
         return NULL;
+    }
     run->outer = outer;
+    run->pool = outer->pool;
+    return run;
+}
+
+void queue_begin_inner(struct engine *engine, struct job_run *run, int64_t job_id)
+{
+    run->job_id = job_id;
     pthread_mutex_lock(&engine->lock);
     DL_APPEND(engine->runs, run);
     pthread_mutex_unlock(&engine->lock);
-    return run;
 }
 
 void queue_end_inner(struct engine *engine, struct job_run *run)
@@ -214,23 +226,27 @@ static bool is_queued(struct engine *engine, int64_t job_id)
     return false;
 }
 
-int queue_add(struct engine *engine, int64_t job_id, int64_t context_id, struct error *err)
+struct pending_job *queue_place(struct error *err)
 {
-    struct pending_job *job = calloc(1, sizeof(*job));
+    struct pending_job *place = calloc(1, sizeof(*place));
 
-    if (!job)
-        return error_set(err, -ENOMEM, "out of memory");
-    job->job_id = job_id;
-    job->context_id = context_id;
+    if (!place)
+        error_set(err, -ENOMEM, "out of memory");
+    return place;
+}
+
+void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id, int64_t context_id)
+{
+    place->job_id = job_id;
+    place->context_id = context_id;
     pthread_mutex_lock(&engine->lock);
     bool there = is_queued(engine, job_id);
     if (!there)
-        DL_APPEND(engine->pending, job);
-    pthread_cond_signal(&engine->work);
+        DL_APPEND(engine->pending, place);
+    pthread_cond_broadcast(&engine->work);
     pthread_mutex_unlock(&engine->lock);
     if (there)
-        free(job);
-    return 0;
+        free(place);
 }
 
 void queue_forget(struct engine *engine, int64_t job_id)
@@ -264,51 +280,62 @@ struct job_run *queue_find_run(struct engine *engine, int64_t job_id)
     return found;
 }
 
-void queue_note_use(struct engine *engine, struct job_run *run, unsigned slot, const char *path)
+int queue_note_use(struct engine *engine, struct job_run *run, const char *path, struct error *err)
 {
+    struct job_use *use = malloc(sizeof(*use) + strlen(path) + 1);
+
+    if (!use)
+        return error_set(err, -ENOMEM, "out of memory");
+    strcpy(use->path, path);
     pthread_mutex_lock(&engine->lock);
-    snprintf(run->sources[slot], sizeof(run->sources[slot]), "%s", path);
+    LL_PREPEND(run->uses, use);
     pthread_mutex_unlock(&engine->lock);
+    return 0;
 }
 
-struct use {
-    int64_t job_id;
-    char path[SOURCE_TEXT_SIZE];
-};
-
-// Copied out under the lock, because looking at a path is file I/O.
-static size_t copy_uses(struct engine *engine, const struct job_run *self, struct use *uses)
+// Copies what other runs use out from under the lock, because looking at a path is file I/O.
+static int copy_uses(struct engine *engine, const struct job_run *self, struct job_use **ret_uses)
 {
     struct job_run *run;
-    size_t count = 0;
+    struct job_use *use, *copy;
+    int r = 0;
 
     pthread_mutex_lock(&engine->lock);
     DL_FOREACH(engine->runs, run)
     {
-        for (int i = 0; i < 2 && run != self; i++) {
-            if (!run->sources[i][0] || count == USES_MAX)
+        LL_FOREACH(run->uses, use)
+        {
+            size_t size = sizeof(*copy) + strlen(use->path) + 1;
+            if (run == self || r < 0)
                 continue;
-            uses[count].job_id = run->job_id;
-            memcpy(uses[count++].path, run->sources[i], SOURCE_TEXT_SIZE);
+            copy = malloc(size);
+            if (copy) {
+                memcpy(copy, use, size);
+                LL_PREPEND(*ret_uses, copy);
+            } else {
+                r = -ENOMEM;
+            }
         }
     }
     pthread_mutex_unlock(&engine->lock);
-    return count;
+    return r;
 }
 
 int queue_refuse_used(struct engine *engine, const struct job_run *self, const char *path,
                       struct error *err)
 {
-    AUTO_FREE struct use *uses = calloc(USES_MAX, sizeof(*uses));
+    struct job_use *uses = NULL, *use, *next;
+    int r = copy_uses(engine, self, &uses);
 
-    if (!uses)
-        return error_set(err, -ENOMEM, "out of memory");
-    size_t count = copy_uses(engine, self, uses);
-    for (size_t i = 0; i < count; i++)
-        if (target_paths_meet(path, uses[i].path))
-            return error_set(err, -EBUSY, "%s is in use by job %lld", path,
-                             (long long)uses[i].job_id);
-    return 0;
+    if (r < 0)
+        error_set(err, r, "out of memory");
+    LL_FOREACH_SAFE(uses, use, next)
+    {
+        if (r == 0 && target_paths_meet(path, use->path))
+            r = error_set(err, -EBUSY, "%s is in use by a running job", path);
+        free(use);
+    }
+    return r;
 }
 
 static int write_end(struct engine *engine, struct job_run *run, int result, const char *reason,
@@ -322,6 +349,8 @@ static int write_end(struct engine *engine, struct job_run *run, int result, con
         r = job_run_write_log(run, lines, conn, err);
     if (r == 0)
         r = result == -ERROR_CORRUPT ? job_set_damage(conn, run->job_id, err) : 0;
+    if (r == 0)
+        r = result < 0 && result != -ECANCELED ? pack_make_durable(conn, run->job_id, err) : 0;
     if (r == 0)
         r = job_end(conn, run->job_id, job_state_of_result(result), reason,
                     atomic_load(&run->done_bytes), atomic_load(&run->total_bytes), err);
@@ -368,6 +397,9 @@ void queue_end_job(struct engine *engine, struct job_run *run, int result, const
     while ((r = write_end(engine, run, result, reason, &err)) < 0) {
         log_error("the end of job %lld (%s) is not recorded: %s", (long long)run->job_id,
                   job_state_to_word(job_state_of_result(result)), error_message(&err));
+        // Ended already, or its VM is gone: no trying will change that.
+        if (r == -EPROTO || r == -ENOENT)
+            break;
         if (!wait_to_try_again(engine))
             return;
         error_clear(&err);

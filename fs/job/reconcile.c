@@ -33,8 +33,13 @@ static int sort_job(const struct job_row *row, void *arg, struct error *err)
 
     if (row->state == JOB_PENDING && findings->engine->leave_pending)
         return 0;
-    if (row->state == JOB_PENDING)
-        return queue_add(findings->engine, row->id, row->context_id, err);
+    if (row->state == JOB_PENDING) {
+        struct pending_job *place = queue_place(err);
+        if (!place)
+            return -ENOMEM;
+        queue_add(findings->engine, place, row->id, row->context_id);
+        return 0;
+    }
     struct orphan *orphan = calloc(1, sizeof(*orphan));
     if (!orphan)
         return error_set(err, -ENOMEM, "out of memory");

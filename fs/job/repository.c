@@ -144,6 +144,8 @@ int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
     int r =
         repo_config_init(&config, chunk_size ? chunk_size : CHUNK_SIZE_DEFAULT,
                          compression_level ? compression_level : COMPRESSION_LEVEL_DEFAULT, err);
+    if (r == 0 && dir[0] == '\0')
+        r = error_set(err, -EINVAL, "no folder is named");
     if (r < 0)
         return r;
 

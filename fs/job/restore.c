@@ -50,9 +50,10 @@ static int open_target(struct restore *restore, struct error *err)
 
     if (r == 0)
         r = queue_refuse_used(restore->engine, restore->run, path, err);
+    if (r == 0)
+        r = queue_note_use(restore->engine, restore->run, path, err);
     if (r < 0)
         return r;
-    queue_note_use(restore->engine, restore->run, 1, path);
     job_run_log(restore->run, "%s: %s, %llu bytes", path,
                 target_is_new(restore->target) ? "a new file" : "there already",
                 (unsigned long long)target_capacity(restore->target));
@@ -104,7 +105,7 @@ static int prepare_copy(struct restore *restore, struct error *err)
     struct restore_copy *copy = &restore->copy;
 
     copy->store = restore->engine->repository.store;
-    copy->pool = restore->engine->pool;
+    copy->pool = restore->run->pool;
     copy->run = restore->run;
     copy->target = restore->target;
     copy->root = restore->snapshot.digest;
@@ -133,15 +134,17 @@ static int copy_and_prove(struct restore *restore, struct error *err)
     return r;
 }
 
-// Appends how the roll-back went to the sentence that says why there was one.
-static void roll_back(struct restore *restore, struct error *err)
+// Appends how the roll-back went to the sentence that says why there was one. Returns `result`, or
+// what the roll-back failed with: a job that leaves its target half written has failed, whatever
+// ended it.
+static int roll_back(struct restore *restore, int result, struct error *err)
 {
     struct error failure = ERROR_INIT;
     size_t used = strlen(err->message), room = sizeof(err->message) - used;
 
     if (!restore->target || target_is_new(restore->target) || !restore->copy.touched ||
         atomic_load(&restore->copy.compared) == 0)
-        return;
+        return result;
     int r = restore_copy_roll_back(&restore->copy, &failure);
     if (r == 0)
         snprintf(err->message + used, room, "; the target was put back as it was");
@@ -154,6 +157,7 @@ static void roll_back(struct restore *restore, struct error *err)
         snprintf(err->message + used, room,
                  "; PUTTING THE TARGET BACK FAILED TOO: %.300s; it is partly written",
                  failure.message);
+    return r < 0 ? r : result;
 }
 
 static int run_steps(struct restore *restore, struct error *err)
@@ -169,9 +173,7 @@ static int run_steps(struct restore *restore, struct error *err)
     if (r < 0)
         return r; // nothing is written yet
     r = copy_and_prove(restore, err);
-    if (r < 0)
-        roll_back(restore, err);
-    return r;
+    return r < 0 ? roll_back(restore, r, err) : 0;
 }
 
 static void record_result(struct restore *restore)
@@ -201,7 +203,6 @@ static void release(struct restore *restore)
         engine_release_snapshot(restore->engine, restore->safety.id);
     if (restore->held)
         engine_release_snapshot(restore->engine, restore->job->restore_snapshot_id);
-    queue_note_use(restore->engine, restore->run, 1, "");
 }
 
 void restore_job(struct engine *engine, struct job_run *run, const struct job_row *job)

@@ -417,6 +417,9 @@ static int count_batch(struct pass *pass, uint64_t first, uint32_t count,
                        const struct map_node *leaf, void *arg)
 {
     (void)leaf;
+    int r = job_run_check(pass->copy->run, pass->err);
+    if (r < 0)
+        return r;
     *(uint64_t *)arg += restore_copy_bytes(pass->copy, first, count);
     return 0;
 }

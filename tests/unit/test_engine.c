@@ -152,6 +152,8 @@ static void assert_same_bytes(struct fixture *f, const struct snapshot_row *row,
     free(b);
 }
 
+static int64_t restore(struct fixture *f, int64_t snapshot_id, bool safety);
+
 static void full_then_incremental(void **state)
 {
     struct fixture *f = *state;
@@ -171,6 +173,32 @@ static void full_then_incremental(void **state)
     assert_true(second.new_bytes < 3 * second.chunk_size);
     assert_string_equal(second.tags, "after");
     assert_same_bytes(f, &second, f->disk);
+}
+
+// What became a hole counts as changed; "latest" is never a safety backup.
+static void holes_and_latest(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    struct snapshot_row first = latest(f);
+    int fd = open(f->disk, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB, MIB), 0);
+    close(fd);
+    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    struct snapshot_row second = latest(f);
+    assert_int_equal(second.changed_bytes, MIB);
+    assert_int_equal(second.data_bytes, first.data_bytes - MIB);
+    assert_same_bytes(f, &second, f->disk);
+
+    snprintf(f->target, sizeof(f->target), "%s", f->disk);
+    for (int i = 0; i < 2; i++) {
+        write_disk(f->disk, 0, 4096, 99u + (unsigned)i);
+        assert_int_equal(end_of(f, restore(f, latest(f).id, true)), JOB_COMPLETED);
+        assert_int_equal(latest(f).id, second.id);
+        assert_same_bytes(f, &second, f->disk);
+    }
 }
 
 // The same disk read with and without workers gives the same map.
@@ -374,6 +402,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(full_then_incremental),
+        TEST(holes_and_latest),
         TEST(serial_twin),
         TEST(pending_rule),
         TEST(cancelling),
