@@ -19,6 +19,7 @@
 
 struct job_use {
     struct job_use *next;
+    int64_t job_id;
     char path[];
 };
 

@@ -286,6 +286,7 @@ int queue_note_use(struct engine *engine, struct job_run *run, const char *path,
 
     if (!use)
         return error_set(err, -ENOMEM, "out of memory");
+    use->job_id = run->job_id;
     strcpy(use->path, path);
     pthread_mutex_lock(&engine->lock);
     LL_PREPEND(run->uses, use);
@@ -321,6 +322,16 @@ static int copy_uses(struct engine *engine, const struct job_run *self, struct j
     return r;
 }
 
+// A run is there for a moment after its job's end is recorded; whoever has seen the end may go on.
+static bool has_ended(struct engine *engine, int64_t job_id)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
+
+    return job && catalog_read_begin(engine->repository.catalog, &conn, NULL) == 0 &&
+           job_get(conn, job_id, job, NULL) == 0 && job_state_is_ended(job->state);
+}
+
 int queue_refuse_used(struct engine *engine, const struct job_run *self, const char *path,
                       struct error *err)
 {
@@ -331,8 +342,8 @@ int queue_refuse_used(struct engine *engine, const struct job_run *self, const c
         error_set(err, r, "out of memory");
     LL_FOREACH_SAFE(uses, use, next)
     {
-        if (r == 0 && target_paths_meet(path, use->path))
-            r = error_set(err, -EBUSY, "%s is in use by a running job", path);
+        if (r == 0 && target_paths_meet(path, use->path) && !has_ended(engine, use->job_id))
+            r = error_set(err, -EBUSY, "%s is in use by job %lld", path, (long long)use->job_id);
         free(use);
     }
     return r;

@@ -34,14 +34,17 @@ def reader(case, stop):
             time.sleep(0.01)
 
 
-def check_all(case, images, expected):
-    """Old snapshots are what they were; new ones are the disks as they are now."""
+def check_all(case, images, expected, old=None):
+    """Old snapshots (with `old`, that many of them) are what they were; new ones are the disks as
+    they are now."""
     for vm, image in images.items():
         current = digest(image)
         seen = {s.relative_to(case.mnt) for s in case.snapshots(vm, "vda")}
         lost = {n for n in expected if n.parts[1] == vm} - seen
         eq(lost, set(), "completed snapshots that are gone")
-        for name in seen:
+        known = sorted(seen & set(expected))
+        for name in (seen - set(expected)) | set(random.sample(known, min(old or len(known),
+                                                                          len(known)))):
             value = digest(case.mnt / name / "disk.raw")
             eq(value, expected.setdefault(name, current), f"SHA-256 of {name}")
 
@@ -74,7 +77,7 @@ def test_random_kills_under_load(case):
         check(time.monotonic() - begun < 2 * SLOWDOWN, "start-up recovers within two seconds")
         case.daemon.allow_errors("interrupted|leftover|pack|open")
         case.settle()
-        check_all(case, images, expected)
+        check_all(case, images, expected, old=10)
         bad = case.catalog.rows("SELECT id, state, reason FROM backup_jobs WHERE state = 'failed' "
                                 "AND reason NOT LIKE '%interrupted%'")
         eq(bad, [], "jobs that failed of something else")
