@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -473,4 +474,6 @@ def main():
         tap.say(f"Bail out! {BINARY} is not there: build first, or set BACKTREE")
         sys.exit(1)
     sweep_dead_runs()
+    # A run that is told to end takes its mounts along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(tap.run(sys.modules["__main__"], Case, sys.argv[1:]))
