@@ -71,6 +71,10 @@ void queue_tell_end(struct engine *engine, struct job_run *run);
 struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id);
 void queue_end_inner(struct engine *engine, struct job_run *run);
 
+// registry.c: an exclusive hold on a snapshot that is about to be forgotten: -EBUSY while somebody
+// reads it. Ended by engine_release_snapshot(). May be called under a catalog lease.
+int registry_hold_to_forget(struct engine *engine, int64_t snapshot_id, struct error *err);
+
 // reconcile.c
 int reconcile(struct engine *engine, struct error *err);
 
