@@ -171,12 +171,11 @@ static int via_tree_read_job(int fd, const char *path, const char *mountpoint, i
     return 0;
 }
 
-int via_tree_request(const char *mountpoint, const char *name, const char *trigger,
-                     const char *words, int64_t *ret_job_id, struct error *err)
+// `path` is the trigger's.
+static int via_tree_command(const char *mountpoint, const char *path, const char *words,
+                            int64_t *ret_job_id, struct error *err)
 {
-    char path[PATH_SIZE];
     AUTO_FREE char *line = NULL;
-    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, trigger);
     if (asprintf(&line, "%s\n", words) < 0)
         return error_set_errno(err, -ENOMEM, "cannot write to %s", path);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -194,6 +193,33 @@ int via_tree_request(const char *mountpoint, const char *name, const char *trigg
     if (close(TAKE(fd, -1)) < 0)
         return via_tree_refused(mountpoint, path, -errno, err);
     return 0;
+}
+
+int via_tree_request(const char *mountpoint, const char *name, const char *trigger,
+                     const char *words, int64_t *ret_job_id, struct error *err)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, trigger);
+    return via_tree_command(mountpoint, path, words, ret_job_id, err);
+}
+
+int via_tree_control(const char *mountpoint, const char *trigger, const char *words,
+                     int64_t *ret_job_id, struct error *err)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/control/%s", mountpoint, trigger);
+    return via_tree_command(mountpoint, path, words, ret_job_id, err);
+}
+
+int via_tree_set(const char *mountpoint, const char *name, const char *file, const char *value,
+                 struct error *err)
+{
+    char path[PATH_SIZE];
+    AUTO_FREE char *line = NULL;
+    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, file);
+    if (asprintf(&line, "%s\n", value) < 0)
+        return error_set_errno(err, -ENOMEM, "cannot write to %s", path);
+    return via_tree_write(mountpoint, path, line, err);
 }
 
 static int via_tree_read_job_file(const char *mountpoint, int64_t job_id, const char *file,

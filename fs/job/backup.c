@@ -7,6 +7,7 @@
 #include "catalog/pack_index.h"
 #include "fs/job/disk_backup.h"
 #include "fs/job/disk_reader.h"
+#include "fs/job/prune.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -257,6 +258,8 @@ void backup_job(struct engine *engine, struct job_run *run, const struct job_row
     }
     free_plan(&plan);
     end_job(engine, run, r, &err);
+    if (r == 0 && job->trigger == TRIGGER_SCHEDULED)
+        prune_after_backup(engine, run, job);
 }
 
 // --- the safety backup of a restore
