@@ -183,6 +183,36 @@ def test_every_point_has_a_scenario(case):
     check(case.dir.exists(), "a work folder")
 
 
+# --- prune
+
+
+@each(["job-enqueued", "job-started", "job-commit", "job-committed"])
+def test_prune(case, point):
+    """Before its one commit nothing is forgotten, after it all that its record says."""
+    world = World(case)
+    for generation in range(2):
+        world.change(generation)
+        case.backup("web1")
+        world.learn()
+    case.remount(fault=f"{point}=kill")
+    die(case, lambda: case.trigger(case.mnt / "control" / "prune", "web1 keep-last=1"), point)
+    if point == "job-committed":
+        first = sorted(n for n in world.expected if n.parts[1] == "web1")
+        world.expected = {n: d for n, d in world.expected.items() if n not in first or "0003" in n.name}
+    if point == "job-enqueued":
+        # Nothing had begun: the next owner runs it.
+        case.mount()
+        case.settle()
+        eq(case.catalog.jobs("prune")[0]["state"], "completed", "the pending prune")
+        eq(len(case.snapshots("web1", "vda")), 1, "snapshots")
+        return
+    world.recovered()
+    job = case.catalog.jobs("prune")[0]
+    eq(job["state"], "completed" if point == "job-committed" else "failed", "its record")
+    eq(len(case.snapshots("web1", "vda")), 1 if point == "job-committed" else 3, "snapshots")
+    world.goes_on()
+
+
 # --- restore
 
 
