@@ -80,6 +80,7 @@ struct job_plan {
     const struct job_row *job;
     struct catalog_conn *conn; // while the disks are listed
     struct disk_plan *disks;
+    int64_t prune_id; // the job that follows, recorded with the end of this one; 0 = none
 };
 
 static int plan_row(const struct snapshot_row *row, void *arg, struct error *err)
@@ -195,6 +196,7 @@ static int run_disk(struct job_plan *plan, struct disk_plan *disk, bool ends_job
     if (r == 0) {
         queue_note_use(plan->engine, plan->run, 0, disk->disk.source);
         r = disk_backup(&backup, err);
+        plan->prune_id = backup.prune_id;
         queue_note_use(plan->engine, plan->run, 0, "");
     }
     if (r < 0) {
@@ -258,8 +260,8 @@ void backup_job(struct engine *engine, struct job_run *run, const struct job_row
     }
     free_plan(&plan);
     end_job(engine, run, r, &err);
-    if (r == 0 && job->trigger == TRIGGER_SCHEDULED)
-        prune_after_backup(engine, run, job);
+    if (r == 0 && plan.prune_id)
+        prune_follow(engine, run, plan.prune_id);
 }
 
 // --- the safety backup of a restore

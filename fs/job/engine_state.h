@@ -65,9 +65,9 @@ void queue_end_job(struct engine *engine, struct job_run *run, int result, const
 // The second half of queue_end_job(), for an end that was recorded with the job's last disk.
 void queue_tell_end(struct engine *engine, struct job_run *run);
 
-// A job that the thread of another one runs (the safety backup of a restore): its run is visible
-// like any other, and stops with the outer one. NULL: out of memory. queue_end_inner() takes it
-// away again.
+// A job that the thread of another one runs (the safety backup of a restore, the prune after a
+// backup): its run is visible like any other, and stops with the outer one. NULL: out of memory.
+// queue_end_inner() takes it away again.
 struct job_run *queue_begin_inner(struct engine *engine, struct job_run *outer, int64_t job_id);
 void queue_end_inner(struct engine *engine, struct job_run *run);
 

@@ -171,60 +171,63 @@ void prune_job(struct engine *engine, struct job_run *run, const struct job_row 
 
 // --- after a backup
 
-// 1 with the record of a running job, 0 when there is nothing to do.
-static int record_follower(struct engine *engine, const struct job_row *backup,
-                           struct job_row *ret_job, struct error *err)
+int prune_record_follower(struct catalog_conn *conn, const struct job_row *backup,
+                          int64_t *ret_job_id, struct error *err)
 {
-    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     struct job_new follower = {.kind = JOB_PRUNE,
                                .trigger = TRIGGER_SCHEDULED,
                                .context_id = backup->context_id,
                                .disk_id = backup->disk_id,
                                .tags = ""};
     struct context_row context;
-    int64_t job_id = 0;
+    int r = context_get(conn, backup->context_id, &context, err);
+
+    if (r < 0)
+        return r;
+    if (strcmp(context.retention, RETENTION_NONE) == 0) {
+        *ret_job_id = 0;
+        return 0;
+    }
+    return job_insert(conn, &follower, ret_job_id, err);
+}
+
+static int start(struct engine *engine, int64_t job_id, struct job_row *ret_job, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     int r = catalog_write_begin(engine->repository.catalog, &conn, err);
 
-    if (r == 0)
-        r = context_get(conn, backup->context_id, &context, err);
-    if (r == 0 && strcmp(context.retention, RETENTION_NONE) == 0)
-        return 0;
-    if (r == 0)
-        r = job_insert(conn, &follower, &job_id, err);
     if (r == 0)
         r = job_start(conn, job_id, err);
     if (r == 0)
         r = job_get(conn, job_id, ret_job, err);
-    if (r == 0)
-        r = catalog_write_commit(TAKE(conn, NULL), err);
-    return r < 0 ? r : 1;
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 
-static int follow(struct engine *engine, struct job_run *backup_run, const struct job_row *backup,
-                  struct job_row *job, struct error *err)
+static int run_follower(struct engine *engine, struct job_run *run, struct error *err)
 {
-    int r = record_follower(engine, backup, job, err);
-    if (r <= 0)
+    AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
+    int r = job ? start(engine, run->job_id, job, err) : error_set(err, -ENOMEM, "out of memory");
+
+    if (r < 0)
         return r;
-    struct job_run *run = queue_begin_inner(engine, backup_run, job->id);
-    if (!run) // the next start ends it as interrupted
-        return error_set(err, -ENOMEM, "out of memory");
-    events_post(engine->events, ENGINE_JOB_STATE, job->id);
+    events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
     prune_job(engine, run, job);
-    queue_end_inner(engine, run);
     return 0;
 }
 
-void prune_after_backup(struct engine *engine, struct job_run *backup_run,
-                        const struct job_row *backup)
+void prune_follow(struct engine *engine, struct job_run *backup_run, int64_t job_id)
 {
     struct error err = ERROR_INIT;
-    struct job_row *job = calloc(1, sizeof(*job));
-    int r = job ? follow(engine, backup_run, backup, job, &err)
-                : error_set(&err, -ENOMEM, "out of memory");
+    struct job_run *run = queue_begin_inner(engine, backup_run, job_id);
+    int r = run ? 0 : error_set(&err, -ENOMEM, "out of memory");
 
-    if (r < 0)
-        log_warning("after job %lld: its VM is not pruned: %s", (long long)backup->id,
-                    error_message(&err));
-    free(job);
+    if (r == 0) {
+        r = run_follower(engine, run, &err);
+        queue_end_inner(engine, run);
+    }
+    if (r == 0 || r == -EPROTO) // done, or cancelled before it began
+        return;
+    log_warning("job %lld is not started with its backup, but queued: %s", (long long)job_id,
+                error_message(&err));
+    queue_add(engine, job_id, backup_run->context_id, NULL);
 }

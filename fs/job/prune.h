@@ -16,11 +16,15 @@
 // the VM runs beside it.
 void prune_job(struct engine *engine, struct job_run *run, const struct job_row *job);
 
-// What follows a scheduled backup that completed: a prune of what it backed up, as a job of its own
-// (trigger scheduled), run here and now by the backup's thread, so that a command that ends with
-// its job does not leave it undone. Nothing when the policy keeps everything. A failure is that
-// job's, or logged.
-void prune_after_backup(struct engine *engine, struct job_run *backup_run,
-                        const struct job_row *backup);
+// What follows a scheduled backup that completes: a prune of what it backed up, as a job of its own
+// (trigger scheduled). Its pending record is written by the transaction that completes the backup,
+// so that neither is ever there without the other; *ret_job_id 0: none, for the VM's policy keeps
+// everything.
+int prune_record_follower(struct catalog_conn *conn, const struct job_row *backup,
+                          int64_t *ret_job_id, struct error *err);
+
+// Runs that job here and now on the backup's thread: a command that ends with its backup would
+// otherwise leave it pending.
+void prune_follow(struct engine *engine, struct job_run *backup_run, int64_t job_id);
 
 #endif

@@ -213,6 +213,21 @@ def test_prune(case, point):
     world.goes_on()
 
 
+@each(["5-snapshot-commit", "5-snapshot-committed", "job-committed"])
+def test_prune_after_a_backup(case, point):
+    """The prune that follows a scheduled backup is there if and only if the backup is."""
+    world = World(case)
+    world.change("crash")
+    nth = 2 if point.startswith("5") else 1  # web1 has two disks
+    case.remount(fault=f"{point}:{nth}=kill")
+    die(case, lambda: case.trigger(case.vm("web1") / "backup", "trigger=scheduled"), point)
+    world.recovered()
+    done = case.catalog.jobs()[-1]["state"] == "completed"
+    eq(done, point != "5-snapshot-commit", "the backup")
+    eq([j["state"] for j in case.catalog.jobs("prune")], ["completed"] if done else [], "its prune")
+    world.goes_on()
+
+
 # --- restore
 
 

@@ -191,7 +191,7 @@ static void test_retention(void **state)
     assert_false(row.own_retention);
     memset(long_words, 'x', RETENTION_TEXT_SIZE);
     long_words[RETENTION_TEXT_SIZE] = '\0';
-    assert_refused(context_set_retention(conn, db, long_words, err), -EINVAL, "");
+    assert_refused(context_set_retention(conn, db, long_words, err), -ENAMETOOLONG, "too long");
     assert_refused(context_set_retention(conn, 99, "none", err), -ENOENT, "no VM");
 }
 
