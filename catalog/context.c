@@ -6,9 +6,13 @@
 #include "base/clock.h"
 #include "catalog/statement.h"
 
+#include <string.h>
+
 #define SELECT_CONTEXT                                                                             \
     "SELECT id, uuid, name, created_at, changed_at, runs, successes, failures, cancellations, "    \
-    "       last_success_at, last_run_at "                                                         \
+    "       last_success_at, last_run_at, "                                                        \
+    "       coalesce(retention, (SELECT value FROM repository WHERE key = 'retention')), "         \
+    "       retention IS NOT NULL "                                                                \
     "  FROM vm_backup_contexts "
 
 static int read_row(struct statement *st, struct context_row *ret_row, struct error *err)
@@ -25,6 +29,8 @@ static int read_row(struct statement *st, struct context_row *ret_row, struct er
     row.cancellations = statement_int(st);
     row.last_success_at = statement_int(st);
     row.last_run_at = statement_int(st);
+    statement_text(st, row.retention, sizeof(row.retention));
+    row.own_retention = statement_int(st) != 0;
     int rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;
@@ -67,6 +73,60 @@ int context_delete(struct catalog_conn *conn, int64_t id, struct error *err)
     rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "no VM with the number %lld", (long long)id);
+    return rc;
+}
+
+int context_set_retention(struct catalog_conn *conn, int64_t id, const char *words,
+                          struct error *err)
+{
+    static const struct query set = {"set a VM's retention",
+                                     "UPDATE vm_backup_contexts SET retention = nullif(?2, '') "
+                                     " WHERE id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    statement_bind_text(st, 2, words ? words : "", RETENTION_TEXT_SIZE);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = error_set(err, -ENOENT, "no VM with the number %lld", (long long)id);
+    return rc;
+}
+
+int context_default_retention(struct catalog_conn *conn, char ret_words[RETENTION_TEXT_SIZE],
+                              struct error *err)
+{
+    static const struct query get = {"read the repository's retention",
+                                     "SELECT value FROM repository WHERE key = 'retention'"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &get, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return error_set(err, -ERROR_CORRUPT, "catalog.db does not say what the repository keeps");
+    char words[RETENTION_TEXT_SIZE];
+    statement_text(st, words, sizeof(words));
+    rc = statement_check_row(st, err);
+    if (rc == 0)
+        memcpy(ret_words, words, sizeof(words));
+    return rc;
+}
+
+int context_set_default_retention(struct catalog_conn *conn, const char *words, struct error *err)
+{
+    static const struct query set = {"set the repository's retention",
+                                     "UPDATE repository SET value = ?1 WHERE key = 'retention'"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_text(st, 1, words, RETENTION_TEXT_SIZE);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = error_set(err, -ERROR_CORRUPT, "catalog.db does not say what the repository keeps");
     return rc;
 }
 

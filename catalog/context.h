@@ -13,6 +13,7 @@
 #include "catalog/catalog.h"
 #include "catalog/types.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct context_row {
@@ -26,8 +27,10 @@ struct context_row {
     int64_t successes;
     int64_t failures;
     int64_t cancellations;
-    int64_t last_success_at; // 0 = never
-    int64_t last_run_at;     // 0 = never
+    int64_t last_success_at;             // 0 = never
+    int64_t last_run_at;                 // 0 = never
+    char retention[RETENTION_TEXT_SIZE]; // the policy that holds for it
+    bool own_retention;                  // false: that is the repository's
 };
 
 // Writes a new context; -EEXIST when the name is taken. The name must have passed name_check().
@@ -36,6 +39,16 @@ int context_insert(struct catalog_conn *conn, const char *name, int64_t *ret_id,
 // Deletes it with its disks, jobs, chains and snapshots (cascade). The caller has checked that this
 // is wanted.
 int context_delete(struct catalog_conn *conn, int64_t id, struct error *err);
+
+// Sets its retention policy, whose words the caller has checked; NULL = back to the repository's.
+int context_set_retention(struct catalog_conn *conn, int64_t id, const char *words,
+                          struct error *err);
+
+// The repository's policy, which holds for every context that has none of its own. "none" (keep
+// everything) in a new catalog.
+int context_default_retention(struct catalog_conn *conn, char ret_words[RETENTION_TEXT_SIZE],
+                              struct error *err);
+int context_set_default_retention(struct catalog_conn *conn, const char *words, struct error *err);
 
 int context_get(struct catalog_conn *conn, int64_t id, struct context_row *ret_row,
                 struct error *err);

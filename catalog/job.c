@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// A job's life in backup_jobs and job_restores: one state machine. A transition is an UPDATE that
-// names the state it comes from; when it changes no row, the job was elsewhere and the caller hears
-// -EPROTO. Owns the totals in vm_backup_contexts. Per-disk rows are made here with their job and
-// ended here with it; in between they belong to completion.c. Reading is in job_list.c.
+// A job's life in backup_jobs, job_restores and job_prunes: one state machine. A transition is an
+// UPDATE that names the state it comes from; when it changes no row, the job was elsewhere and the
+// caller hears -EPROTO. Owns the totals in vm_backup_contexts. Per-disk rows are made here with
+// their job and ended here with it; in between they belong to completion.c. Reading is in
+// job_list.c.
 #include "catalog/job.h"
 
 #include "base/clock.h"
@@ -82,6 +83,20 @@ static int insert_restore(struct catalog_conn *conn, int64_t id, const struct jo
     return statement_run(st, err);
 }
 
+static int insert_prune(struct catalog_conn *conn, int64_t id, const struct job_new *job,
+                        struct error *err)
+{
+    static const struct query insert = {
+        "add a prune", "INSERT INTO job_prunes (job_id, policy) VALUES (?1, nullif(?2, ''))"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &insert, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    statement_bind_text(st, 2, job->prune_policy ? job->prune_policy : "", RETENTION_TEXT_SIZE);
+    return statement_run(st, err);
+}
+
 // A pending row for every disk in the job's scope that has none yet.
 static int insert_disk_rows(struct catalog_conn *conn, int64_t job_id, struct error *err)
 {
@@ -112,6 +127,7 @@ int job_insert(struct catalog_conn *conn, const struct job_new *job, int64_t *re
     if (rc < 0)
         return rc;
     rc = job->kind == JOB_RESTORE ? insert_restore(conn, id, job, err)
+         : job->kind == JOB_PRUNE ? insert_prune(conn, id, job, err)
                                   : insert_disk_rows(conn, id, err);
     if (rc == 0)
         *ret_id = id;
@@ -340,5 +356,27 @@ int job_set_restore_result(struct catalog_conn *conn, int64_t id, uint64_t compa
     rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "job %lld is no restore", (long long)id);
+    return rc;
+}
+
+int job_set_prune_result(struct catalog_conn *conn, int64_t id, const char *policy, int64_t kept,
+                         int64_t forgotten, int64_t skipped, struct error *err)
+{
+    static const struct query set = {
+        "record what a prune did",
+        "UPDATE job_prunes SET policy = ?2, kept = ?3, forgotten = ?4, skipped = ?5 "
+        " WHERE job_id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    statement_bind_text(st, 2, policy, RETENTION_TEXT_SIZE);
+    statement_bind_int(st, 3, kept);
+    statement_bind_int(st, 4, forgotten);
+    statement_bind_int(st, 5, skipped);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = error_set(err, -ENOENT, "job %lld is no prune", (long long)id);
     return rc;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Jobs (table backup_jobs), their restore details (job_restores) and their log (job_log).
+// Jobs (table backup_jobs), their details by kind (job_restores, job_prunes) and their log
+// (job_log).
 //
 // One accepted trigger makes exactly one row, walked pending → running → completed | failed |
 // cancelled; a transition from any other state is refused with -EPROTO, so a job cannot end twice.
@@ -35,6 +36,9 @@ struct job_row {
     bool restore_safety;                                          // a safety backup was asked for
     int64_t restore_safety_job;                                   // its job, 0 = none
     uint64_t restore_compared, restore_written, restore_verified; // bytes
+    // prune jobs only
+    char prune_policy[RETENTION_TEXT_SIZE]; // asked for, then applied; "" = the VM's, not run yet
+    int64_t prune_kept, prune_forgotten, prune_skipped; // snapshots
 };
 
 // What a new job is; all times and states are the catalog's to set.
@@ -50,9 +54,11 @@ struct job_new {
     const char *restore_snapshot;
     const char *restore_target;
     bool restore_safety;
+    // prune jobs only
+    const char *prune_policy; // NULL or "" = that of the VM
 };
 
-// Writes the pending row (and job_restores for a restore); backup jobs get their backup_disks rows
+// Writes the pending row (and job_restores or job_prunes); backup jobs get their backup_disks rows
 // in the same transaction, job row first. -ENOENT for a context without disks.
 int job_insert(struct catalog_conn *conn, const struct job_new *job, int64_t *ret_id,
                struct error *err);
@@ -84,6 +90,14 @@ int job_set_safety_job(struct catalog_conn *conn, int64_t id, int64_t safety_job
                        struct error *err);
 int job_set_restore_result(struct catalog_conn *conn, int64_t id, uint64_t compared,
                            uint64_t written, uint64_t verified, struct error *err);
+
+int job_set_prune_result(struct catalog_conn *conn, int64_t id, const char *policy, int64_t kept,
+                         int64_t forgotten, int64_t skipped, struct error *err);
+
+// The pending prune of exactly this: context, disk (0 = every disk) and policy ("" = the VM's).
+// -ENOENT when none.
+int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
+                           const char *policy, struct job_row *ret_row, struct error *err);
 
 int job_get(struct catalog_conn *conn, int64_t id, struct job_row *ret_row, struct error *err);
 

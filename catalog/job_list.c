@@ -12,10 +12,11 @@
     "       j.disk_id, d.name, j.tags, j.created_at, j.started_at, j.finished_at, j.done_bytes, "  \
     "       j.total_bytes, j.reason, j.damage, CASE WHEN s.forgotten_at IS NULL THEN s.id END, "   \
     "       r.snapshot_name, r.target, r.safety, r.safety_job_id, r.compared_bytes, "              \
-    "       r.written_bytes, r.verified_bytes "                                                    \
+    "       r.written_bytes, r.verified_bytes, p.policy, p.kept, p.forgotten, p.skipped "          \
     "  FROM backup_jobs j JOIN vm_backup_contexts c ON c.id = j.context_id "                       \
     "       LEFT JOIN vm_disks d ON d.id = j.disk_id "                                             \
     "       LEFT JOIN job_restores r ON r.job_id = j.id "                                          \
+    "       LEFT JOIN job_prunes p ON p.job_id = j.id "                                            \
     "       LEFT JOIN backup_disks s ON s.id = r.snapshot_id "
 
 // A backup job that stands for a trigger: a safety backup was nobody's request.
@@ -50,6 +51,10 @@ static int read_row(struct statement *st, struct job_row *ret_row, struct error 
     row.restore_compared = statement_size(st);
     row.restore_written = statement_size(st);
     row.restore_verified = statement_size(st);
+    statement_text(st, row.prune_policy, sizeof(row.prune_policy));
+    row.prune_kept = statement_int(st);
+    row.prune_forgotten = statement_int(st);
+    row.prune_skipped = statement_int(st);
     statement_expect(st, row.kind && row.state && row.trigger);
     statement_expect(st, (row.kind == JOB_BACKUP) == (row.mode != BACKUP_MODE_UNKNOWN));
     int rc = statement_check_row(st, err);
@@ -105,6 +110,26 @@ int job_find_newest_backup(struct catalog_conn *conn, int64_t context_id, int64_
         SELECT_JOB "WHERE j.context_id = ?1 AND (j.disk_id IS NULL OR j.disk_id = ?2) "
                    "  AND " IS_REQUESTED_BACKUP "ORDER BY j.id DESC LIMIT 1"};
     return find_backup(conn, &find, context_id, disk_id, ret_row, err);
+}
+
+int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
+                           const char *policy, struct job_row *ret_row, struct error *err)
+{
+    static const struct query find = {
+        "find a pending prune",
+        SELECT_JOB "WHERE j.context_id = ?1 AND j.kind = 'prune' AND j.state = 'pending' "
+                   "  AND j.disk_id IS ?2 AND p.policy IS nullif(?3, '') ORDER BY j.id LIMIT 1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, context_id);
+    statement_bind_optional(st, 2, disk_id);
+    statement_bind_key(st, 3, policy);
+    rc = statement_step(st, err);
+    if (rc == 0)
+        return error_set(err, -ENOENT, "no such prune job");
+    return rc < 0 ? rc : read_row(st, ret_row, err);
 }
 
 // Numbers and words of this program stand in the text; a tag is the user's and is bound as ?1.

@@ -146,6 +146,8 @@ json_t *context_to_json(const struct context_row *row)
     put_int(&object, "cancellations", row->cancellations);
     put_time(&object, "last_success_at", row->last_success_at);
     put_time(&object, "last_run_at", row->last_run_at);
+    put_text(&object, "retention", row->retention);
+    put(&object, "retention_default", json_boolean(!row->own_retention));
     return object_end(&object);
 }
 
@@ -178,6 +180,16 @@ static json_t *restore_to_json(const struct job_row *row)
     return object_end(&object);
 }
 
+static json_t *prune_to_json(const struct job_row *row)
+{
+    struct object object = object_begin();
+    put_text_or_null(&object, "policy", row->prune_policy);
+    put_int(&object, "kept", row->prune_kept);
+    put_int(&object, "forgotten", row->prune_forgotten);
+    put_int(&object, "skipped", row->prune_skipped);
+    return object_end(&object);
+}
+
 json_t *job_to_json(const struct job_row *row)
 {
     struct object object = object_begin();
@@ -199,6 +211,8 @@ json_t *job_to_json(const struct job_row *row)
     put(&object, "damage", json_boolean(row->damage));
     if (row->kind == JOB_RESTORE)
         put(&object, "restore", restore_to_json(row));
+    if (row->kind == JOB_PRUNE)
+        put(&object, "prune", prune_to_json(row));
     return object_end(&object);
 }
 

@@ -22,7 +22,8 @@ static const char version_1[] =
     "  value TEXT NOT NULL"
     ") STRICT, WITHOUT ROWID;"
 
-    // A VM in this repository, with the totals of its ended backup jobs.
+    // A VM in this repository, with the totals of its ended backup jobs. retention NULL: that of
+    // the repository.
     "CREATE TABLE vm_backup_contexts ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36),"
@@ -35,6 +36,7 @@ static const char version_1[] =
     "  cancellations INTEGER NOT NULL DEFAULT 0 CHECK (cancellations >= 0),"
     "  last_success_at INTEGER,"
     "  last_run_at INTEGER,"
+    "  retention TEXT CHECK (length(retention) BETWEEN 1 AND 255),"
     "  CHECK (runs = successes + failures + cancellations)"
     ") STRICT;"
 
@@ -56,7 +58,7 @@ static const char version_1[] =
     "CREATE TABLE backup_jobs ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36),"
-    "  kind TEXT NOT NULL CHECK (kind IN ('backup', 'restore')),"
+    "  kind TEXT NOT NULL CHECK (kind IN ('backup', 'restore', 'prune')),"
     "  state TEXT NOT NULL DEFAULT 'pending'"
     "    CHECK (state IN ('pending', 'running', 'completed', 'failed', 'cancelled')),"
     "  \"trigger\" TEXT NOT NULL"
@@ -157,6 +159,15 @@ static const char version_1[] =
     "CREATE INDEX job_restores_by_snapshot ON job_restores (snapshot_id);"
     "CREATE INDEX job_restores_by_safety_job ON job_restores (safety_job_id);"
 
+    // policy NULL: that of the VM when the job runs, and that one once it has.
+    "CREATE TABLE job_prunes ("
+    "  job_id INTEGER PRIMARY KEY REFERENCES backup_jobs (id) ON DELETE CASCADE,"
+    "  policy TEXT CHECK (length(policy) BETWEEN 1 AND 255),"
+    "  kept INTEGER NOT NULL DEFAULT 0 CHECK (kept >= 0),"
+    "  forgotten INTEGER NOT NULL DEFAULT 0 CHECK (forgotten >= 0),"
+    "  skipped INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0)"
+    ") STRICT;"
+
     "CREATE TABLE job_log ("
     "  id INTEGER PRIMARY KEY,"
     "  job_id INTEGER NOT NULL REFERENCES backup_jobs (id) ON DELETE CASCADE,"
@@ -247,7 +258,9 @@ static int fill_empty_database(struct catalog_conn *conn, const char *repository
     if (rc < 0)
         return rc;
     char now[CLOCK_ISO_SIZE];
-    return insert_setting(conn, "created", clock_to_iso(clock_now(), now), err);
+    rc = insert_setting(conn, "created", clock_to_iso(clock_now(), now), err);
+    // Until somebody says otherwise nothing is forgotten.
+    return rc < 0 ? rc : insert_setting(conn, "retention", "none", err);
 }
 
 // Runs the end of a transaction: COMMIT, or ROLLBACK when `rc` is an error or COMMIT fails.

@@ -11,6 +11,7 @@
 static const char *const job_kind_words[] = {
     [JOB_BACKUP] = "backup",
     [JOB_RESTORE] = "restore",
+    [JOB_PRUNE] = "prune",
 };
 
 static const char *const job_state_words[] = {

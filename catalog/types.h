@@ -13,8 +13,9 @@
 #define TAGS_TEXT_SIZE 512    // comma-separated tags
 #define REASON_TEXT_SIZE 1024 // why a job or a disk failed
 #define CHANGE_ID_SIZE 65
+#define RETENTION_TEXT_SIZE 256 // the words of a retention policy
 
-enum job_kind { JOB_KIND_UNKNOWN, JOB_BACKUP, JOB_RESTORE };
+enum job_kind { JOB_KIND_UNKNOWN, JOB_BACKUP, JOB_RESTORE, JOB_PRUNE }; // "backup restore prune"
 enum job_state { // "pending running completed failed cancelled"
     JOB_STATE_UNKNOWN,
     JOB_PENDING,

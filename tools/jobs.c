@@ -35,6 +35,9 @@ static void jobs_note(const struct job_row *row, char *note, size_t size)
     if (row->kind == JOB_RESTORE)
         snprintf(note, size, "%s to %s%s%s", row->restore_snapshot, row->restore_target, colon,
                  row->reason);
+    else if (row->kind == JOB_PRUNE && row->state == JOB_COMPLETED)
+        snprintf(note, size, "%" PRId64 " forgotten, %" PRId64 " kept by %s", row->prune_forgotten,
+                 row->prune_kept, row->prune_policy);
     else if (row->mode == BACKUP_FULL || row->mode == BACKUP_INCREMENTAL)
         snprintf(note, size, "%s%s%s", backup_mode_to_word(row->mode), colon, row->reason);
     else
@@ -149,7 +152,8 @@ static int jobs_parse(int argc, char **argv, struct filter *filter, struct job_f
     jobs->kind = filter->kind ? job_kind_from_word(filter->kind) : JOB_KIND_UNKNOWN;
     jobs->state = filter->state ? job_state_from_word(filter->state) : JOB_STATE_UNKNOWN;
     if (filter->kind && jobs->kind == JOB_KIND_UNKNOWN)
-        return error_set(err, -EINVAL, "--kind: '%s' is none of backup, restore", filter->kind);
+        return error_set(err, -EINVAL, "--kind: '%s' is none of backup, restore, prune",
+                         filter->kind);
     if (filter->state && jobs->state == JOB_STATE_UNKNOWN)
         return error_set(err, -EINVAL,
                          "--state: '%s' is none of pending, running, completed, failed, cancelled",
@@ -183,7 +187,7 @@ const struct command jobs_command = {
                "  --active           only jobs that are pending or running\n"
                "  --vm=VM            only jobs of this VM\n"
                "  --disk=[VM/]DISK   only jobs that are of this disk, alone or among others\n"
-               "  --kind=KIND        backup or restore\n"
+               "  --kind=KIND        backup, restore or prune\n"
                "  --state=STATE      pending, running, completed, failed or cancelled\n"
                "  --trigger=TRIGGER  manual, scheduled or pre_restore_safety\n"
                "  --tag=TAG          only jobs with this tag\n"

@@ -198,6 +198,30 @@ int owner_request_backup(struct owner *owner, const struct catalog_path *path, c
     return engine_request_backup(owner->engine, &request, ret_job_id, NULL, err);
 }
 
+int owner_request_prune(struct owner *owner, const struct catalog_path *path, const char *policy,
+                        int64_t *ret_job_id, struct error *err)
+{
+    struct prune_request request = {.context_id = path->context.id,
+                                    .disk_id = path->depth == PATH_DISK ? path->disk.id : 0,
+                                    .trigger = TRIGGER_MANUAL};
+    if (!owner->engine) {
+        char words[OWNER_NAME_SIZE + RETENTION_TEXT_SIZE], name[OWNER_NAME_SIZE];
+        owner_path_name(path, name, sizeof(name));
+        snprintf(words, sizeof(words), "%s %s", name, policy);
+        return via_tree_control(owner->mountpoint, "prune", words, ret_job_id, err);
+    }
+    snprintf(request.policy, sizeof(request.policy), "%s", policy);
+    return engine_request_prune(owner->engine, &request, ret_job_id, NULL, err);
+}
+
+int owner_set_retention(struct owner *owner, const struct catalog_path *path, const char *policy,
+                        struct error *err)
+{
+    if (!owner->engine)
+        return via_tree_set(owner->mountpoint, path->context.name, "retention", policy, err);
+    return engine_set_retention(owner->engine, path->context.id, policy, strlen(policy), err);
+}
+
 int owner_request_restore(struct owner *owner, const struct catalog_path *path, const char *line,
                           int64_t *ret_job_id, struct error *err)
 {

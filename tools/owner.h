@@ -46,6 +46,15 @@ int owner_request_backup(struct owner *owner, const struct catalog_path *path, c
 int owner_request_restore(struct owner *owner, const struct catalog_path *path, const char *line,
                           int64_t *ret_job_id, struct error *err);
 
+// Prunes the VM or disk that `path` names, by the words of `policy` or, when that is "", by those
+// of the VM.
+int owner_request_prune(struct owner *owner, const struct catalog_path *path, const char *policy,
+                        int64_t *ret_job_id, struct error *err);
+
+// Sets the policy of the VM that `path` names; "default" takes it away.
+int owner_set_retention(struct owner *owner, const struct catalog_path *path, const char *policy,
+                        struct error *err);
+
 int owner_job_progress(struct owner *owner, int64_t job_id, struct job_progress *ret_progress,
                        struct error *err);
 int owner_wait_job(struct owner *owner, int64_t job_id, int timeout_ms, enum job_state *ret_state,

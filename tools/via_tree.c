@@ -23,6 +23,7 @@
 #define VM_PATH_SIZE (PATH_MAX + 128)
 #define PATH_SIZE (VM_PATH_SIZE + 512)
 #define POLL_BROKEN_SLEEP_MS 50
+#define JOB_FILE_SIZE 4096
 
 int via_tree_check(const char *mountpoint, struct error *err)
 {
@@ -171,12 +172,11 @@ static int via_tree_read_job(int fd, const char *path, const char *mountpoint, i
     return 0;
 }
 
-int via_tree_request(const char *mountpoint, const char *name, const char *trigger,
-                     const char *words, int64_t *ret_job_id, struct error *err)
+// `path` is the trigger's.
+static int via_tree_command(const char *mountpoint, const char *path, const char *words,
+                            int64_t *ret_job_id, struct error *err)
 {
-    char path[PATH_SIZE];
     AUTO_FREE char *line = NULL;
-    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, trigger);
     if (asprintf(&line, "%s\n", words) < 0)
         return error_set_errno(err, -ENOMEM, "cannot write to %s", path);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -196,13 +196,52 @@ int via_tree_request(const char *mountpoint, const char *name, const char *trigg
     return 0;
 }
 
+int via_tree_request(const char *mountpoint, const char *name, const char *trigger,
+                     const char *words, int64_t *ret_job_id, struct error *err)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, trigger);
+    return via_tree_command(mountpoint, path, words, ret_job_id, err);
+}
+
+int via_tree_control(const char *mountpoint, const char *trigger, const char *words,
+                     int64_t *ret_job_id, struct error *err)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/control/%s", mountpoint, trigger);
+    return via_tree_command(mountpoint, path, words, ret_job_id, err);
+}
+
+int via_tree_set(const char *mountpoint, const char *name, const char *file, const char *value,
+                 struct error *err)
+{
+    char path[PATH_SIZE];
+    AUTO_FREE char *line = NULL;
+    snprintf(path, sizeof(path), "%s/vms/%s/%s", mountpoint, name, file);
+    if (asprintf(&line, "%s\n", value) < 0)
+        return error_set_errno(err, -ENOMEM, "cannot write to %s", path);
+    return via_tree_write(mountpoint, path, line, err);
+}
+
+// A live file may be longer by the time it is read than it was when it was opened, so that its size
+// is not asked for.
 static int via_tree_read_job_file(const char *mountpoint, int64_t job_id, const char *file,
                                   char **ret_text, struct error *err)
 {
     char path[PATH_SIZE];
-    size_t len;
     snprintf(path, sizeof(path), "%s/jobs/%" PRId64 "/%s", mountpoint, job_id, file);
-    return io_read_file(path, 4096, ret_text, &len, err);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, -errno, "cannot open %s", path);
+    AUTO_FREE char *text = malloc(JOB_FILE_SIZE);
+    if (!text)
+        return error_set_errno(err, -ENOMEM, "cannot read %s", path);
+    ssize_t n = io_read_up_to(fd, text, JOB_FILE_SIZE - 1, 0, path, err);
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
+    *ret_text = TAKE(text, NULL);
+    return 0;
 }
 
 static int via_tree_job_state(const char *mountpoint, int64_t job_id, enum job_state *ret_state,

@@ -25,6 +25,14 @@ int via_tree_remove(const char *mountpoint, const char *name, struct error *err)
 int via_tree_request(const char *mountpoint, const char *name, const char *trigger,
                      const char *words, int64_t *ret_job_id, struct error *err);
 
+// The same with a trigger of the whole repository ("prune").
+int via_tree_control(const char *mountpoint, const char *trigger, const char *words,
+                     int64_t *ret_job_id, struct error *err);
+
+// Writes a value to a file of `name` that makes no job ("retention").
+int via_tree_set(const char *mountpoint, const char *name, const char *file, const char *value,
+                 struct error *err);
+
 int via_tree_job_progress(const char *mountpoint, int64_t job_id, struct job_progress *ret_progress,
                           struct error *err);
 

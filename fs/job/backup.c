@@ -7,6 +7,7 @@
 #include "catalog/pack_index.h"
 #include "fs/job/disk_backup.h"
 #include "fs/job/disk_reader.h"
+#include "fs/job/prune.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +80,7 @@ struct job_plan {
     const struct job_row *job;
     struct catalog_conn *conn; // while the disks are listed
     struct disk_plan *disks;
+    int64_t prune_id; // the job that follows, recorded with the end of this one; 0 = none
 };
 
 static int plan_row(const struct snapshot_row *row, void *arg, struct error *err)
@@ -195,6 +197,7 @@ static int run_disk(struct job_plan *plan, struct disk_plan *disk, bool ends_job
         r = error_set(err, disk->err.code, "%s", error_message(&disk->err));
     if (r == 0) {
         r = disk_backup(&backup, err);
+        plan->prune_id = backup.prune_id;
     }
     if (r < 0) {
         error_prefix(err, "%s/%s", disk->disk.context_name, disk->disk.name);
@@ -257,6 +260,8 @@ void backup_job(struct engine *engine, struct job_run *run, const struct job_row
     }
     free_plan(&plan);
     end_job(engine, run, r, &err);
+    if (r == 0 && plan.prune_id)
+        prune_follow(engine, run, plan.prune_id);
 }
 
 // --- the safety backup of a restore

@@ -9,7 +9,8 @@
 #include "fs/job/engine_state.h"
 #include "fs/source/target.h"
 
-// Runs a started backup job to its recorded end. Called by a job thread.
+// Runs a started backup job to its recorded end, and after a scheduled one that completed prunes
+// what it backed up. Called by a job thread.
 void backup_job(struct engine *engine, struct job_run *run, const struct job_row *job);
 
 // What can be known when a backup is asked for: -ENOENT (no VM, no disks, a disk without a source),

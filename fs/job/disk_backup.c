@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "catalog/pack_index.h"
 #include "fs/job/disk_reader.h"
+#include "fs/job/prune.h"
 #include "fs/store/snapshot_record.h"
 
 #include <stdio.h>
@@ -304,6 +305,8 @@ static int complete_in(struct work *work, struct catalog_conn *conn, struct erro
         uint64_t done = atomic_load(&backup->run->done_bytes);
         atomic_store(&backup->run->total_bytes, done);
         r = job_end(conn, backup->job->id, JOB_COMPLETED, "", done, done, err);
+        if (r == 0 && backup->job->trigger == TRIGGER_SCHEDULED)
+            r = prune_record_follower(conn, backup->job, &backup->prune_id, err);
     }
     return r;
 }

@@ -8,6 +8,7 @@
 #include "catalog/snapshot.h"
 #include "fs/job/backup.h"
 #include "fs/job/engine_state.h"
+#include "fs/job/retention.h"
 #include "fs/source/source.h"
 #include "fs/source/target.h"
 
@@ -206,6 +207,76 @@ int engine_request_backup(struct engine *engine, const struct backup_request *re
     if (!joined)
         fault_hit(FAULT_JOB_ENQUEUED, NULL);
     // Also a joined one: it may be of an earlier owner and not queued.
+    queue_add(engine, TAKE(place, NULL), job_id, request->context_id);
+    if (!joined)
+        events_post(engine->events, ENGINE_JOB_STATE, job_id);
+    *ret_job_id = job_id;
+    if (ret_joined)
+        *ret_joined = joined;
+    return 0;
+}
+
+static int insert_prune(struct catalog_conn *conn, const struct prune_request *request,
+                        const char *policy, int64_t *ret_job_id, struct error *err)
+{
+    struct job_new job = {.kind = JOB_PRUNE,
+                          .trigger = request->trigger,
+                          .context_id = request->context_id,
+                          .disk_id = request->disk_id,
+                          .tags = "",
+                          .prune_policy = policy};
+    return job_insert(conn, &job, ret_job_id, err);
+}
+
+static int record_prune(struct engine *engine, const struct prune_request *request,
+                        const char *policy, int64_t *ret_job_id, bool *ret_joined,
+                        struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    AUTO_FREE struct job_row *pending = calloc(1, sizeof(*pending));
+    int r = pending ? 0 : error_set(err, -ENOMEM, "out of memory");
+    bool joined = false;
+
+    if (r == 0)
+        r = catalog_write_begin(engine->repository.catalog, &conn, err);
+    if (r < 0)
+        return r;
+    r = job_find_pending_prune(conn, request->context_id, request->disk_id, policy, pending, NULL);
+    if (r == 0) {
+        joined = true;
+        *ret_job_id = pending->id;
+    } else if (r == -ENOENT) {
+        r = insert_prune(conn, request, policy, ret_job_id, err);
+    } else {
+        r = error_set(err, r, "cannot look for pending jobs");
+    }
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    if (r == 0)
+        *ret_joined = joined;
+    return r;
+}
+
+int engine_request_prune(struct engine *engine, const struct prune_request *request,
+                         int64_t *ret_job_id, bool *ret_joined, struct error *err)
+{
+    AUTO_FREE struct pending_job *place = queue_place(err);
+    struct retention_policy policy;
+    char text[RETENTION_TEXT_SIZE] = "";
+    bool joined = false;
+    int64_t job_id = 0;
+    int r = place ? refuse_while_stopping(engine, err) : -ENOMEM;
+
+    if (r == 0 && request->policy[0])
+        r = retention_parse(request->policy, strlen(request->policy), &policy, err);
+    if (r == 0 && request->policy[0])
+        retention_format(&policy, text);
+    if (r == 0)
+        r = record_prune(engine, request, text, &job_id, &joined, err);
+    if (r < 0)
+        return r;
+    if (!joined)
+        fault_hit(FAULT_JOB_ENQUEUED, NULL);
     queue_add(engine, TAKE(place, NULL), job_id, request->context_id);
     if (!joined)
         events_post(engine->events, ENGINE_JOB_STATE, job_id);

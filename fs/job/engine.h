@@ -51,6 +51,11 @@ int engine_add_disk(struct engine *engine, int64_t context_id, const char *name,
 int engine_set_source(struct engine *engine, int64_t disk_id, const char *source,
                       struct error *err);
 
+// Sets a VM's retention policy from its words (retention.h); "default" gives the VM that of the
+// repository again. -EINVAL with a sentence.
+int engine_set_retention(struct engine *engine, int64_t context_id, const char *words, size_t len,
+                         struct error *err);
+
 struct engine_disk_spec {
     const char *name;
     const char *source;
@@ -87,6 +92,11 @@ int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct er
 // stands for it.
 int engine_request_backup(struct engine *engine, const struct backup_request *request,
                           int64_t *ret_job_id, bool *ret_joined, struct error *err);
+
+// One record, except that a prune that is pending and is asked for exactly the same stands for it.
+// -ENOENT when there is no such VM or disk; -EINVAL for a policy that is none.
+int engine_request_prune(struct engine *engine, const struct prune_request *request,
+                         int64_t *ret_job_id, bool *ret_joined, struct error *err);
 
 // Checks the target (target_check) before it makes a record.
 int engine_request_restore(struct engine *engine, const struct restore_request *request,

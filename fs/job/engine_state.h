@@ -69,13 +69,18 @@ void queue_end_job(struct engine *engine, struct job_run *run, int result, const
 // The second half of queue_end_job(), for an end that was recorded with the job's last disk.
 void queue_tell_end(struct engine *engine, struct job_run *run);
 
-// A job that the thread of another one runs (the safety backup of a restore): its run is visible
+// A job that the thread of another one runs (the safety backup of a restore, the prune
+// after a backup): its run is visible
 // like any other, and stops with the outer one. It is made before the job's record is (NULL and the
 // error: out of memory; job_run_unref() when it is not begun), and queue_end_inner() takes it away
 // again.
 struct job_run *queue_new_inner(struct job_run *outer, struct error *err);
 void queue_begin_inner(struct engine *engine, struct job_run *run, int64_t job_id);
 void queue_end_inner(struct engine *engine, struct job_run *run);
+
+// registry.c: an exclusive hold on a snapshot that is about to be forgotten: -EBUSY while somebody
+// reads it. Ended by engine_release_snapshot(). May be called under a catalog lease.
+int registry_hold_to_forget(struct engine *engine, int64_t snapshot_id, struct error *err);
 
 // reconcile.c
 int reconcile(struct engine *engine, struct error *err);

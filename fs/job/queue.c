@@ -7,6 +7,7 @@
 // found out by job_start(), which only moves pending jobs.
 #include "fs/job/backup.h"
 #include "fs/job/engine_state.h"
+#include "fs/job/prune.h"
 #include "fs/job/restore.h"
 
 #include "base/fault.h"
@@ -89,6 +90,8 @@ static void run_job(struct engine *engine, struct job_run *run)
         events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
         if (job->kind == JOB_RESTORE)
             restore_job(engine, run, job);
+        else if (job->kind == JOB_PRUNE)
+            prune_job(engine, run, job);
         else
             backup_job(engine, run, job);
     }

@@ -69,6 +69,12 @@ static void report(const char *sentence, void *arg)
 
 static void describe(const struct job_row *row, char *text, size_t size)
 {
+    if (row->kind == JOB_PRUNE) {
+        snprintf(text, size,
+                 "interrupted: the process that ran it ended before the job did; nothing was "
+                 "forgotten");
+        return;
+    }
     if (row->kind != JOB_RESTORE) {
         snprintf(text, size,
                  "interrupted: the process that ran it ended before the job did; what it had "

@@ -3,6 +3,7 @@
 // VMs, disks and snapshots of an engine: adding, changing, removing, forgetting, holding. No job
 // work is done here.
 #include "fs/job/engine_state.h"
+#include "fs/job/retention.h"
 
 #include "base/clock.h"
 #include "base/name.h"
@@ -69,6 +70,26 @@ int engine_add_disk(struct engine *engine, int64_t context_id, const char *name,
     *ret_id = id;
     events_post(engine->events, ENGINE_TREE_CHANGED, 0);
     return 0;
+}
+
+int engine_set_retention(struct engine *engine, int64_t context_id, const char *words, size_t len,
+                         struct error *err)
+{
+    static const char back[] = "default";
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct retention_policy policy;
+    char text[RETENTION_TEXT_SIZE];
+    bool own = len != sizeof(back) - 1 || memcmp(words, back, len) != 0;
+    int r = own ? retention_parse(words, len, &policy, err) : 0;
+
+    if (r == 0)
+        r = catalog_write_begin(engine->repository.catalog, &conn, err);
+    if (r == 0)
+        r = context_set_retention(conn, context_id, own ? retention_format(&policy, text) : NULL,
+                                  err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    return r;
 }
 
 struct active_search {
@@ -312,6 +333,11 @@ static int hold(struct engine *engine, int64_t snapshot_id, bool forgetting, str
     if (r < 0)
         return error_set(err, r, "the snapshot is being forgotten");
     return 0;
+}
+
+int registry_hold_to_forget(struct engine *engine, int64_t snapshot_id, struct error *err)
+{
+    return hold(engine, snapshot_id, true, err);
 }
 
 int engine_hold_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err)

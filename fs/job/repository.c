@@ -6,6 +6,8 @@
 
 #include "base/fault.h"
 #include "base/io.h"
+#include "catalog/context.h"
+#include "fs/job/retention.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -111,6 +113,36 @@ static int create_catalog(const char *dir, const struct repo_config *config, str
     return catalog_create(path, config->uuid, err);
 }
 
+static int write_retention(struct catalog *catalog, const char *retention, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct retention_policy policy;
+    char text[RETENTION_TEXT_SIZE];
+    int r = retention_parse(retention, strlen(retention), &policy, err);
+
+    if (r == 0)
+        r = catalog_write_begin(catalog, &conn, err);
+    if (r == 0)
+        r = context_set_default_retention(conn, retention_format(&policy, text), err);
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int set_retention(const char *dir, const struct repo_config *config, const char *retention,
+                         struct error *err)
+{
+    AUTO_FREE char *path = NULL;
+    struct catalog *catalog = NULL;
+    int r = path_join(dir, "catalog.db", &path, err);
+
+    if (r == 0)
+        r = catalog_open(path, CATALOG_OWNER, config->uuid, &catalog, err);
+    if (r < 0)
+        return r;
+    r = write_retention(catalog, retention, err);
+    catalog_close(catalog);
+    return r;
+}
+
 static int sync_parent(const char *dir, struct error *err)
 {
     AUTO_FREE char *parent = NULL;
@@ -120,7 +152,8 @@ static int sync_parent(const char *dir, struct error *err)
     return io_fsync_dir(parent, err);
 }
 
-static int fill_folder(const char *dir, const struct repo_config *config, struct error *err)
+static int fill_folder(const char *dir, const struct repo_config *config, const char *retention,
+                       struct error *err)
 {
     int lock_fd = -1;
     int r = repo_lock_acquire(dir, "init", NULL, &lock_fd, NULL, err);
@@ -130,6 +163,8 @@ static int fill_folder(const char *dir, const struct repo_config *config, struct
     if (r == 0)
         r = create_catalog(dir, config, err);
     if (r == 0)
+        r = set_retention(dir, config, retention, err);
+    if (r == 0)
         r = write_config(dir, config, err);
     if (r == 0)
         r = sync_parent(dir, err);
@@ -137,7 +172,8 @@ static int fill_folder(const char *dir, const struct repo_config *config, struct
     return r;
 }
 
-int repository_init(const char *dir, uint32_t chunk_size, int compression_level, struct error *err)
+int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
+                    const char *retention, struct error *err)
 {
     struct repo_config config;
     bool leftovers = false, made = false;
@@ -159,7 +195,7 @@ int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
     if (r < 0)
         return r;
 
-    r = fill_folder(dir, &config, err);
+    r = fill_folder(dir, &config, retention ? retention : RETENTION_DEFAULT, err);
     if (r < 0) {
         remove_unfinished(dir, NULL); // the first error is the one that counts
         if (made)

@@ -14,8 +14,10 @@
 
 // Makes a repository in `dir`, which must not exist or be an empty folder (-ENOTEMPTY). config is
 // put in place last, so an interrupted init leaves no repository. 0 for chunk_size and
-// compression_level = defaults.
-int repository_init(const char *dir, uint32_t chunk_size, int compression_level, struct error *err);
+// compression_level = defaults. `retention`: the words of the policy of VMs that have none of their
+// own, NULL = RETENTION_DEFAULT.
+int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
+                    const char *retention, struct error *err);
 
 struct repository {
     char *dir; // absolute, resolved

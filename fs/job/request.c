@@ -4,7 +4,7 @@
 // not know, and never look at the catalog: whether a request makes sense is the engine's business.
 #include "fs/job/request.h"
 
-#include "base/name.h"
+#include "fs/job/retention.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +140,71 @@ int backup_request_parse(const char *words, size_t len, struct backup_request *r
         parsed.mode = BACKUP_AUTO;
     if (parsed.trigger == JOB_TRIGGER_UNKNOWN)
         parsed.trigger = TRIGGER_MANUAL;
+    *request = parsed;
+    return 0;
+}
+
+// One of "VM" and "VM/DISK"; that they are names is seen when they are looked up.
+static int prune_name(char name[PRUNE_NAME_SIZE], const char *word, struct error *err)
+{
+    if (name[0])
+        return error_set(err, -EINVAL, "more than one name: '%.60s' and '%.60s'", name, word);
+    if (strchr(word, '=') || strlen(word) >= PRUNE_NAME_SIZE)
+        return error_set(err, -EINVAL,
+                         "unknown word '%.60s': use VM, VM/DISK, keep-RULE=N or trigger=scheduled",
+                         word);
+    strcpy(name, word);
+    return 0;
+}
+
+static int prune_trigger(struct prune_request *request, const char *word, struct error *err)
+{
+    struct backup_request as_of_a_backup = {.trigger = request->trigger};
+    int r = set_trigger(&as_of_a_backup, word, err);
+
+    if (r == 0)
+        request->trigger = as_of_a_backup.trigger;
+    return r;
+}
+
+static int prune_keep(char words[RETENTION_TEXT_SIZE], const char *word, struct error *err)
+{
+    size_t used = strlen(words);
+    int n = snprintf(words + used, RETENTION_TEXT_SIZE - used, "%s%s", used ? " " : "", word);
+
+    if (n < 0 || (size_t)n >= RETENTION_TEXT_SIZE - used)
+        return error_set(err, -EINVAL, "the policy is too long");
+    return 0;
+}
+
+int prune_request_parse(const char *words, size_t len, char ret_name[PRUNE_NAME_SIZE],
+                        struct prune_request *request, struct error *err)
+{
+    struct prune_request parsed = {.context_id = request->context_id, .disk_id = request->disk_id};
+    const char *at = words, *end = words + len;
+    char word[WORD_MAX], name[PRUNE_NAME_SIZE] = "", keep[RETENTION_TEXT_SIZE] = "";
+    struct retention_policy policy = {0};
+    int r;
+
+    while ((r = next_word(&at, end, word, err)) > 0) {
+        if (strncmp(word, "trigger=", 8) == 0)
+            r = prune_trigger(&parsed, word + 8, err);
+        else if (strncmp(word, "keep-", 5) == 0)
+            r = prune_keep(keep, word, err);
+        else
+            r = prune_name(name, word, err);
+        if (r < 0)
+            return r;
+    }
+    if (r == 0 && keep[0])
+        r = retention_parse(keep, strlen(keep), &policy, err);
+    if (r < 0)
+        return r;
+    if (keep[0])
+        retention_format(&policy, parsed.policy);
+    if (parsed.trigger == JOB_TRIGGER_UNKNOWN)
+        parsed.trigger = TRIGGER_MANUAL;
+    memcpy(ret_name, name, sizeof(name));
     *request = parsed;
     return 0;
 }

@@ -4,7 +4,7 @@
 #ifndef FS_JOB_REQUEST_H
 #define FS_JOB_REQUEST_H
 
-#include "base/error.h"
+#include "base/name.h"
 #include "catalog/types.h"
 
 #include <stdbool.h>
@@ -29,6 +29,21 @@ int backup_request_parse(const char *words, size_t len, struct backup_request *r
 // tag, or too many; `tags` keeps what it held.
 int tags_add(char tags[TAGS_TEXT_SIZE], const char *tag, struct error *err);
 int tags_join(char tags[TAGS_TEXT_SIZE], const char *more, struct error *err);
+
+struct prune_request {
+    int64_t context_id;
+    int64_t disk_id; // 0 = every disk of the VM
+    enum job_trigger trigger;
+    char policy[RETENTION_TEXT_SIZE]; // for this run; "" = the VM's own
+};
+
+#define PRUNE_NAME_SIZE (2 * NAME_SIZE)
+
+// WORDS := [VM[/DISK]] [keep-RULE=N]… [trigger=manual|scheduled], blanks between, in any order. No
+// name at all stands for every VM (ret_name ""). Sets trigger and policy; leaves the ids alone.
+// -EINVAL.
+int prune_request_parse(const char *words, size_t len, char ret_name[PRUNE_NAME_SIZE],
+                        struct prune_request *request, struct error *err);
 
 struct restore_request {
     int64_t snapshot_id;

@@ -19,6 +19,8 @@ static int fill(const struct repository *repository, struct catalog_conn *conn,
     struct statvfs fs;
     int r = catalog_stats_get(conn, &status.totals, err);
 
+    if (r == 0)
+        r = context_default_retention(conn, status.retention, err);
     if (r < 0)
         return r;
     if (statvfs(repository->dir, &fs) < 0)
@@ -72,6 +74,7 @@ static void print_totals(FILE *out, const struct repository *repository,
             (unsigned long long)t->unique_bytes, (unsigned long long)t->stored_bytes);
     fprintf(out, "capacity_bytes %llu\nfree_bytes %llu\n",
             (unsigned long long)status->capacity_bytes, (unsigned long long)status->free_bytes);
+    fprintf(out, "retention %s\n", status->retention);
     fprintf(out, "last_success %s\n", time_or_never(t->last_success_at, text));
 }
 
@@ -115,6 +118,7 @@ static int set_all(json_t *json, const struct repository *repository,
     int r = json_object_set_new(json, "repository", json_string(repository->config.uuid));
     r |= json_object_set_new(json, "format", json_integer(repository->config.version));
     r |= json_object_set_new(json, "chunk_size", json_integer(repository->config.chunk_size));
+    r |= json_object_set_new(json, "retention", json_string(status->retention));
     r |= json_object_set_new(json, "totals", stats_to_json(&status->totals));
     r |= json_object_set_new(json, "capacity_bytes",
                              json_integer((json_int_t)status->capacity_bytes));

@@ -15,6 +15,7 @@ struct repository_status {
     struct catalog_stats totals;
     uint64_t capacity_bytes,
         free_bytes; // of the repository's file system; free as for an ordinary user
+    char retention[RETENTION_TEXT_SIZE]; // the policy of VMs that have none of their own
 };
 
 int repository_status_get(const struct repository *repository, struct repository_status *ret_status,
@@ -22,7 +23,8 @@ int repository_status_get(const struct repository *repository, struct repository
 
 // `key value` a line, malloc'ed: repository, format, chunk_size, contexts, disks, chains,
 // snapshots, jobs_STATE …, logical_bytes, data_bytes, unique_bytes, stored_bytes, capacity_bytes,
-// free_bytes, last_success, and `last_success.VM TIME` for each VM ("never" when there is none).
+// free_bytes, retention, last_success, and `last_success.VM TIME` for each VM ("never" when there
+// is none).
 int repository_status_text(const struct repository *repository, char **ret_text, struct error *err);
 
 // The same as an object; "vms" maps each name to its latest success and totals.

@@ -3,6 +3,7 @@
 // The meaning of trigger files; see command.h.
 #include "fs/tree/command.h"
 
+#include "catalog/path.h"
 #include "fs/tree/tree_state.h"
 
 #include <ctype.h>
@@ -13,7 +14,8 @@
 
 bool command_has_default(enum node_kind kind)
 {
-    return kind == NODE_VM_BACKUP || kind == NODE_DISK_BACKUP || kind == NODE_JOB_CANCEL;
+    return kind == NODE_VM_BACKUP || kind == NODE_DISK_BACKUP || kind == NODE_JOB_CANCEL ||
+           kind == NODE_CONTROL_PRUNE;
 }
 
 // --- refusing early
@@ -158,6 +160,81 @@ static int run_cancel(struct tree *tree, struct node node, size_t len, int64_t *
     return r;
 }
 
+struct vm_ids {
+    int64_t *ids;
+    size_t count;
+};
+
+static int note_vm(const struct context_row *row, void *arg, struct error *err)
+{
+    struct vm_ids *vms = arg;
+    int64_t *grown = reallocarray(vms->ids, vms->count + 1, sizeof(*vms->ids));
+
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    vms->ids = grown;
+    vms->ids[vms->count++] = row->id;
+    return 0;
+}
+
+static int list_vms(struct tree *tree, struct vm_ids *vms, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = tree_read_begin(tree, &conn, err);
+    return r < 0 ? r : context_each(conn, note_vm, vms, err);
+}
+
+// A job for each VM: what a job does is of one VM. The last one is the one that is told.
+static int prune_every_vm(struct tree *tree, struct prune_request *request, int64_t *ret_job_id,
+                          struct error *err)
+{
+    struct vm_ids vms = {0};
+    int r = list_vms(tree, &vms, err);
+
+    for (size_t i = 0; r == 0 && i < vms.count; i++) {
+        request->context_id = vms.ids[i];
+        r = engine_request_prune(tree->engine, request, ret_job_id, NULL, err);
+        if (r == -ENOENT) { // removed since
+            error_clear(err);
+            r = 0;
+        }
+    }
+    free(vms.ids);
+    return r;
+}
+
+static int find_pruned(struct tree *tree, const char *name, struct prune_request *request,
+                       struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    AUTO_FREE struct catalog_path *path = calloc(1, sizeof(*path));
+    int r = path ? tree_read_begin(tree, &conn, err) : error_set(err, -ENOMEM, "out of memory");
+
+    if (r == 0)
+        r = catalog_path_resolve(conn, name, path, err);
+    if (r == 0 && path->depth > PATH_DISK)
+        r = error_set(err, -EINVAL, "name a VM or a disk");
+    if (r < 0)
+        return r;
+    request->context_id = path->context.id;
+    request->disk_id = path->disk.id;
+    return 0;
+}
+
+static int run_prune(struct tree *tree, const char *words, size_t len, int64_t *ret_job_id,
+                     struct error *err)
+{
+    struct prune_request request = {0};
+    char name[PRUNE_NAME_SIZE];
+
+    int r = prune_request_parse(words, len, name, &request, err);
+    if (r == 0 && name[0] == '\0')
+        return prune_every_vm(tree, &request, ret_job_id, err);
+    if (r == 0)
+        r = find_pruned(tree, name, &request, err);
+    return r < 0 ? r : engine_request_prune(tree->engine, &request, ret_job_id, NULL, err);
+}
+
 static bool is_blank(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -165,6 +242,16 @@ static bool is_blank(const char *text, size_t len)
             return false;
     }
     return true;
+}
+
+// A file read and written back must mean what it meant: the comment below the policy is dropped.
+static void drop_comment(const char *words, size_t *len)
+{
+    while (*len > 0 && words[*len - 1] == '\n')
+        --*len;
+    const char *comment = memmem(words, *len, "\n#", 2);
+    if (comment && !memchr(comment + 1, '\n', *len - (size_t)(comment + 1 - words) - 1))
+        *len = (size_t)(comment - words);
 }
 
 // Takes newlines off the end, and a line of blanks for nothing. One command is one line of text.
@@ -188,6 +275,8 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
 
     if (atomic_load(&tree->closing))
         return error_set(err, -EROFS, "the repository is being unmounted");
+    if (node.kind == NODE_VM_RETENTION)
+        drop_comment(words, &len);
     int r = trim(words, &len, err);
     if (r < 0)
         return r;
@@ -207,6 +296,12 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
         break;
     case NODE_JOB_CANCEL:
         r = run_cancel(tree, node, len, &job_id, err);
+        break;
+    case NODE_VM_RETENTION:
+        r = engine_set_retention(tree->engine, node.id, words, len, err);
+        break;
+    case NODE_CONTROL_PRUNE:
+        r = run_prune(tree, words, len, &job_id, err);
         break;
     default:
         r = error_set(err, -EPERM, "this file takes no commands");
@@ -250,6 +345,27 @@ static int find_restore(struct catalog_conn *conn, const struct snapshot_row *sn
     return 0;
 }
 
+static int note_job(const struct job_row *row, void *arg, struct error *err)
+{
+    (void)err;
+    *(struct job_row *)arg = *row;
+    return 0;
+}
+
+static int find_newest_prune(struct catalog_conn *conn, int64_t *ret_job_id,
+                             enum job_state *ret_state, struct error *err)
+{
+    struct job_filter filter = {.kind = JOB_PRUNE, .limit = 1};
+    struct job_row newest = {0};
+
+    int r = job_each(conn, &filter, note_job, &newest, err);
+    if (r < 0)
+        return r;
+    *ret_job_id = newest.id;
+    *ret_state = newest.state;
+    return 0;
+}
+
 // The job a trigger last stood for; *ret_job_id 0 when there is none.
 static int find_job(struct catalog_conn *conn, struct node node, const union node_row *row,
                     int64_t job_id, int64_t *ret_job_id, enum job_state *ret_state,
@@ -262,6 +378,8 @@ static int find_job(struct catalog_conn *conn, struct node node, const union nod
         r = job_get(conn, job_id, &job, err);
     else if (node.kind == NODE_SNAPSHOT_RESTORE)
         return find_restore(conn, &row->snapshot, ret_job_id, ret_state, err);
+    else if (node.kind == NODE_CONTROL_PRUNE)
+        return find_newest_prune(conn, ret_job_id, ret_state, err);
     else if (node.kind == NODE_DISK_BACKUP)
         r = job_find_newest_backup(conn, row->disk.context_id, node.id, &job, NULL);
     else
@@ -297,6 +415,18 @@ static int print_job(struct catalog_conn *conn, struct node node, const union no
     return 0;
 }
 
+static int print_retention(const struct context_row *context, char **ret_text, struct error *err)
+{
+    const char *whose = context->own_retention
+                            ? "of this VM; write default to follow the repository's again"
+                            : "the repository's default";
+    if (asprintf(ret_text, "%s\n# %s\n", context->retention, whose) < 0) {
+        *ret_text = NULL;
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    return 0;
+}
+
 int command_text(struct tree *tree, struct node node, int64_t job_id, char **ret_text,
                  struct error *err)
 {
@@ -321,6 +451,8 @@ int command_text(struct tree *tree, struct node node, int64_t job_id, char **ret
     case NODE_JOB_CANCEL:
         line = job_state_to_word(row.job.state);
         break;
+    case NODE_VM_RETENTION:
+        return print_retention(&row.context, ret_text, err);
     default:
         return print_job(conn, node, &row, job_id, ret_text, err);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What the trigger files mean: the words written to backup, restore, source, protected and cancel
-// carried out through the engine, and what reading them says. How a write becomes exactly one
-// command is trigger.h's business.
+// What the trigger files mean: the words written to backup, restore, source, protected, cancel,
+// retention and prune carried out through the engine, and what reading them says. How a write
+// becomes exactly one command is trigger.h's business.
 //
 // Threads: any; the caller holds no lease and no lock.
 #ifndef FS_TREE_COMMAND_H
@@ -31,7 +31,8 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
                 int64_t *ret_job_id, struct error *err);
 
 // What reading the file gives, malloc'ed: "17 running\n" for job_id, or for the newest job of the
-// trigger when that is 0 ("" when there is none); the source; "0\n" or "1\n"; the job's state.
+// trigger when that is 0 ("" when there is none); the source; "0\n" or "1\n"; the job's state; the
+// policy and a comment that says whose it is.
 int command_text(struct tree *tree, struct node node, int64_t job_id, char **ret_text,
                  struct error *err);
 

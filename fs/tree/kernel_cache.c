@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "fs/tree/tree_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -52,7 +53,8 @@ static bool is_catalog_folder(enum node_kind kind)
 
 static bool is_fixed_folder(enum node_kind kind)
 {
-    return kind == NODE_ROOT || kind == NODE_JOBS || kind == NODE_ACTIVE || kind == NODE_VMS;
+    return kind == NODE_ROOT || kind == NODE_JOBS || kind == NODE_ACTIVE || kind == NODE_VMS ||
+           kind == NODE_CONTROL;
 }
 
 double kernel_cache_name_timeout(struct node node)
@@ -146,10 +148,92 @@ static int note_snapshot(const struct snapshot_row *row, void *arg, struct error
     return 0;
 }
 
+// --- what a prune has forgotten
+
+struct dropped {
+    uint64_t parent_ino;
+    char name[SNAPSHOT_NAME_SIZE];
+};
+
+struct dropped_names {
+    struct catalog_conn *conn;
+    int64_t since;
+    struct dropped *list;
+    size_t count, room;
+    int64_t last_chain_id; // whose own name has been looked at
+};
+
+static int add_dropped(struct dropped_names *names, struct node parent, const char *name)
+{
+    if (names->count == names->room) {
+        size_t room = names->room ? 2 * names->room : 64;
+        struct dropped *grown = reallocarray(names->list, room, sizeof(*grown));
+        if (!grown)
+            return -ENOMEM; // seen for a second more
+        names->list = grown;
+        names->room = room;
+    }
+    struct dropped *dropped = &names->list[names->count++];
+    dropped->parent_ino = node_to_ino(parent);
+    snprintf(dropped->name, sizeof(dropped->name), "%s", name);
+    return 0;
+}
+
+// Rows of a chain come one after another. A name dropped in vain costs the kernel one look-up.
+static int note_forgotten(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    struct dropped_names *names = arg;
+    char name[SNAPSHOT_NAME_SIZE];
+    struct chain_row chain;
+    (void)err;
+
+    if (row->forgotten_at == 0 || row->forgotten_at < names->since)
+        return 0;
+    int r = add_dropped(names, (struct node){NODE_CHAIN, row->chain_id}, snapshot_name(row, name));
+    if (r < 0 || row->chain_id == names->last_chain_id)
+        return r;
+    names->last_chain_id = row->chain_id;
+    if (chain_get(names->conn, row->chain_id, &chain, NULL) == 0 && chain.snapshots == 0)
+        r = add_dropped(names, (struct node){NODE_DISK, row->disk_id},
+                        chain_name(chain.number, name));
+    return r;
+}
+
+static void prune_ended(struct tree *tree, const struct job_row *job)
+{
+    struct dropped_names names = {.since = job->started_at};
+    struct snapshot_filter filter = {
+        .context_id = job->context_id, .disk_id = job->disk_id, .every_row = true};
+
+    {
+        AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+        if (tree_read_begin(tree, &conn, NULL) == 0) {
+            names.conn = conn;
+            snapshot_each(conn, &filter, note_forgotten, &names, NULL);
+        }
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        const struct dropped *dropped = &names.list[i];
+        fuse_lowlevel_notify_inval_entry(tree->session, dropped->parent_ino, dropped->name,
+                                         strlen(dropped->name));
+        fuse_lowlevel_notify_inval_inode(tree->session, dropped->parent_ino, -1, 0);
+    }
+    free(names.list);
+    drop_attributes(tree, NODE_VM, job->context_id);
+}
+
+static bool is_ended_prune(struct tree *tree, int64_t job_id, struct job_row *ret_job)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    return tree_read_begin(tree, &conn, NULL) == 0 && job_get(conn, job_id, ret_job, NULL) == 0 &&
+           ret_job->kind == JOB_PRUNE && ret_job->prune_forgotten > 0;
+}
+
 void kernel_cache_job_changed(struct tree *tree, int64_t job_id)
 {
     struct snapshot_filter filter = {.job_id = job_id};
     struct touched touched = {0};
+    struct job_row job;
 
     {
         AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
@@ -158,6 +242,8 @@ void kernel_cache_job_changed(struct tree *tree, int64_t job_id)
     }
     for (size_t i = 0; i < touched.count; i++)
         drop_attributes(tree, touched.nodes[i].kind, touched.nodes[i].id);
+    if (is_ended_prune(tree, job_id, &job))
+        prune_ended(tree, &job);
     drop_attributes(tree, NODE_JOBS, 0);
     drop_attributes(tree, NODE_ACTIVE, 0);
 }

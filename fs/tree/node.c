@@ -48,6 +48,9 @@ static const struct node_info infos[NODE_KIND_COUNT] = {
     [NODE_SNAPSHOT_INFO]    = {NODE_SNAPSHOT, "info.json",    NODE_OF_SNAPSHOT, NODE_TEXT,    0400, 0444},
     [NODE_SNAPSHOT_RESTORE] = {NODE_SNAPSHOT, "restore",      NODE_OF_SNAPSHOT, NODE_TRIGGER, 0600, 0600},
     [NODE_SNAPSHOT_PROTECTED] = {NODE_SNAPSHOT, "protected",  NODE_OF_SNAPSHOT, NODE_TRIGGER, 0600, 0600},
+    [NODE_CONTROL]          = {NODE_ROOT,     "control",      NODE_OF_NOTHING,  NODE_FOLDER,  0500, 0555},
+    [NODE_CONTROL_PRUNE]    = {NODE_CONTROL,  "prune",        NODE_OF_NOTHING,  NODE_TRIGGER, 0600, 0600},
+    [NODE_VM_RETENTION]     = {NODE_VM,       "retention",    NODE_OF_CONTEXT,  NODE_TRIGGER, 0600, 0600},
 };
 // clang-format on
 
@@ -359,10 +362,9 @@ char *node_path(struct tree *tree, struct node node, const char *name, char path
         if (tree_read_begin(tree, &conn, NULL) == 0)
             row_path(conn, node, folder, sizeof(folder));
         fixed = info->name;
-    } else if (node.kind == NODE_ACTIVE) {
-        snprintf(folder, sizeof(folder), "jobs/active");
     } else if (info->name && *info->name) {
-        snprintf(folder, sizeof(folder), "%s", info->name);
+        const char *above = infos[info->parent].name; // "" of the root
+        snprintf(folder, sizeof(folder), "%s%s%s", above, *above ? "/" : "", info->name);
     }
 
     // A name from a client is cut rather than the path refused: it is only told, never used.

@@ -11,7 +11,7 @@ from disks import KIB, MIB, make_disk, noise, write_at
 
 def history(case):
     """web1 with two disks and web2 with one: six jobs, one of them failed, one a restore."""
-    case.init()
+    case.init("--keep-all")
     for name in ("a", "b", "c"):
         make_disk(case.dir / f"{name}.raw", MIB, [(0, 200 * KIB)], seed=name)
     case.backtree("add", case.repo, "web1", f"vda={case.dir}/a.raw", f"vdb={case.dir}/b.raw")

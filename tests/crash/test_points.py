@@ -183,6 +183,51 @@ def test_every_point_has_a_scenario(case):
     check(case.dir.exists(), "a work folder")
 
 
+# --- prune
+
+
+@each(["job-enqueued", "job-started", "job-commit", "job-committed"])
+def test_prune(case, point):
+    """Before its one commit nothing is forgotten, after it all that its record says."""
+    world = World(case)
+    for generation in range(2):
+        world.change(generation)
+        case.backup("web1")
+        world.learn()
+    case.remount(fault=f"{point}=kill")
+    die(case, lambda: case.trigger(case.mnt / "control" / "prune", "web1 keep-last=1"), point)
+    if point == "job-committed":
+        first = sorted(n for n in world.expected if n.parts[1] == "web1")
+        world.expected = {n: d for n, d in world.expected.items() if n not in first or "0003" in n.name}
+    if point == "job-enqueued":
+        # Nothing had begun: the next owner runs it.
+        case.mount()
+        case.settle()
+        eq(case.catalog.jobs("prune")[0]["state"], "completed", "the pending prune")
+        eq(len(case.snapshots("web1", "vda")), 1, "snapshots")
+        return
+    world.recovered()
+    job = case.catalog.jobs("prune")[0]
+    eq(job["state"], "completed" if point == "job-committed" else "failed", "its record")
+    eq(len(case.snapshots("web1", "vda")), 1 if point == "job-committed" else 3, "snapshots")
+    world.goes_on()
+
+
+@each(["5-snapshot-commit", "5-snapshot-committed", "job-committed"])
+def test_prune_after_a_backup(case, point):
+    """The prune that follows a scheduled backup is there if and only if the backup is."""
+    world = World(case)
+    world.change("crash")
+    nth = 2 if point.startswith("5") else 1  # web1 has two disks
+    case.remount(fault=f"{point}:{nth}=kill")
+    die(case, lambda: case.trigger(case.vm("web1") / "backup", "trigger=scheduled"), point)
+    world.recovered()
+    done = case.catalog.jobs()[-1]["state"] == "completed"
+    eq(done, point != "5-snapshot-commit", "the backup")
+    eq([j["state"] for j in case.catalog.jobs("prune")], ["completed"] if done else [], "its prune")
+    world.goes_on()
+
+
 # --- restore
 
 

@@ -408,6 +408,11 @@ class Case:
         job = self.request_restore(snapshot, target, words)
         return self.wait_job(job, state)
 
+    def prune(self, words="", state="completed"):
+        """Triggers a prune of what the words name and waits for its end."""
+        job = self.request(self.mnt / "control" / "prune", words)
+        return self.wait_job(job, state)
+
     def request_restore(self, snapshot, target, words=""):
         self.trigger(snapshot / "restore", f"{words} {target}".strip())
         return self.catalog.newest_job("restore")

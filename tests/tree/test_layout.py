@@ -36,7 +36,8 @@ def walk(top):
 def test_top_level(case):
     case.start()
     names = {p.name for p in case.mnt.iterdir()}
-    check({"README", "status", "last_error", "jobs", "vms"} <= names, f"names: {names}")
+    check({"README", "status", "last_error", "control", "jobs", "vms"} <= names, f"names: {names}")
+    eq([p.name for p in (case.mnt / "control").iterdir()], ["prune"], "control/")
     eq(list((case.mnt / "vms").iterdir()), [], "vms/ of a new repository")
     eq([p.name for p in (case.mnt / "jobs").iterdir()], ["active"], "jobs/ of a new repository")
     check(len((case.mnt / "README").read_text().splitlines()) > 10, "README is a page of help")
@@ -72,7 +73,7 @@ def test_status(case):
 
 def test_entries_of_a_vm(case):
     vm = one_vm(case, 1)
-    eq({p.name for p in vm.iterdir()}, {"backup", "info.json", "vda"}, "entries of a VM")
+    eq({p.name for p in vm.iterdir()}, {"backup", "info.json", "retention", "vda"}, "entries of a VM")
     disk = vm / "vda"
     eq({p.name for p in disk.iterdir()}, {"backup", "source", "info.json", "latest", "chain-0001"},
        "entries of a disk")

@@ -490,6 +490,50 @@ static void test_disk_deletion(void **state)
     assert_refused(job_get(conn, one, &row, err), -ENOENT, "no job");
 }
 
+static int64_t add_prune(struct catalog_conn *conn, int64_t vm, int64_t disk, const char *policy)
+{
+    struct job_new new = {.kind = JOB_PRUNE,
+                          .trigger = TRIGGER_MANUAL,
+                          .context_id = vm,
+                          .disk_id = disk,
+                          .prune_policy = policy};
+    int64_t id = 0;
+    assert_ok(job_insert(conn, &new, &id, err));
+    return id;
+}
+
+static void test_prunes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t vm = fixture_vm(conn, "web"), vda = fixture_disk(conn, vm, "vda");
+    int64_t whole = add_prune(conn, vm, 0, NULL), one = add_prune(conn, vm, vda, NULL);
+    int64_t other = add_prune(conn, vm, 0, "keep-last=1");
+    struct job_row row;
+    assert_string_equal(disks_of(conn, whole), "");
+    assert_ok(job_find_pending_prune(conn, vm, 0, "", &row, err));
+    assert_int_equal(row.id, whole);
+    assert_string_equal(row.prune_policy, "");
+    assert_ok(job_find_pending_prune(conn, vm, vda, "", &row, err));
+    assert_int_equal(row.id, one);
+    assert_ok(job_find_pending_prune(conn, vm, 0, "keep-last=1", &row, err));
+    assert_int_equal(row.id, other);
+    assert_refused(job_find_pending_prune(conn, vm, vda, "keep-last=1", &row, err), -ENOENT, "no ");
+
+    assert_ok(job_start(conn, whole, err));
+    assert_refused(job_find_pending_prune(conn, vm, 0, "", &row, err), -ENOENT, "no such");
+    assert_ok(job_set_prune_result(conn, whole, "keep-last=2", 2, 3, 1, err));
+    assert_ok(job_end(conn, whole, JOB_COMPLETED, "", 0, 0, err));
+    row = get_job(conn, whole);
+    assert_string_equal(row.prune_policy, "keep-last=2");
+    assert_int_equal(row.prune_kept, 2);
+    assert_int_equal(row.prune_forgotten, 3);
+    assert_int_equal(row.prune_skipped, 1);
+    assert_int_equal(get_context(conn, vm).runs, 0);
+    int64_t backup = fixture_backup(conn, vm, 0);
+    assert_refused(job_set_prune_result(conn, backup, "none", 0, 0, 0, err), -ENOENT, "no prune");
+}
+
 #define WRITING(test) cmocka_unit_test_setup_teardown(test, fixture_setup_writing, fixture_teardown)
 
 int main(void)
@@ -512,6 +556,7 @@ int main(void)
         WRITING(test_walk),
         WRITING(test_log),
         WRITING(test_disk_deletion),
+        WRITING(test_prunes),
     };
     return cmocka_run_group_tests_name("jobs_catalog", tests, NULL, NULL);
 }

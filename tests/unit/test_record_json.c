@@ -130,11 +130,14 @@ static void test_context(void **state)
                               .successes = 2,
                               .failures = 1,
                               .cancellations = 1,
-                              .last_run_at = 2 * CLOCK_SECOND};
+                              .last_run_at = 2 * CLOCK_SECOND,
+                              .retention = "keep-last=3"};
     json_t *json = context_to_json(&row);
     assert_keys(json, "vm uuid created_at runs successes failures cancellations last_success_at "
-                      "last_run_at");
+                      "last_run_at retention retention_default");
     assert_text(json, "vm", "web1");
+    assert_text(json, "retention", "keep-last=3");
+    assert_true(json_is_true(json_object_get(json, "retention_default")));
     assert_number(json, "runs", 4);
     assert_text(json, "last_run_at", "1970-01-01T00:00:02Z");
     assert_null_value(json, "last_success_at");

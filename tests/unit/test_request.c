@@ -146,12 +146,62 @@ static void restore_refusals(void **state)
     }
 }
 
+static void prune_words(void **state)
+{
+    static const struct {
+        const char *words, *name, *policy;
+        enum job_trigger trigger;
+    } cases[] = {
+        {"", "", "", TRIGGER_MANUAL},
+        {"web1\n", "web1", "", TRIGGER_MANUAL},
+        {"keep-daily=3 web1/vda keep-last=1 trigger=scheduled", "web1/vda",
+         "keep-last=1 keep-daily=3", TRIGGER_SCHEDULED},
+        {"trigger=manual keep-within=7d", "", "keep-within=7d", TRIGGER_MANUAL},
+        {"none", "none", "", TRIGGER_MANUAL}, // a VM may be called so
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct prune_request request = {.context_id = 7, .disk_id = 9};
+        char name[PRUNE_NAME_SIZE];
+        assert_int_equal(
+            prune_request_parse(cases[i].words, strlen(cases[i].words), name, &request, NULL), 0);
+        assert_string_equal(name, cases[i].name);
+        assert_string_equal(request.policy, cases[i].policy);
+        assert_int_equal(request.trigger, cases[i].trigger);
+        assert_int_equal(request.context_id, 7);
+        assert_int_equal(request.disk_id, 9);
+    }
+}
+
+static void prune_refusals(void **state)
+{
+    static const char *const cases[] = {"web1 web2",
+                                        "keep-last=0",
+                                        "keep-last=1 keep-last=1",
+                                        "keep-",
+                                        "dry=run",
+                                        "trigger=pre_restore_safety",
+                                        "trigger=manual trigger=manual"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct prune_request request = {.policy = "kept"};
+        char name[PRUNE_NAME_SIZE] = "kept";
+        assert_int_equal(prune_request_parse(cases[i], strlen(cases[i]), name, &request, NULL),
+                         -EINVAL);
+        assert_string_equal(request.policy, "kept");
+        assert_string_equal(name, "kept");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backup_words),      cmocka_unit_test(backup_refusals),
         cmocka_unit_test(tags_have_a_limit), cmocka_unit_test(tags_join_once),
         cmocka_unit_test(restore_lines),     cmocka_unit_test(restore_refusals),
+        cmocka_unit_test(prune_words),       cmocka_unit_test(prune_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

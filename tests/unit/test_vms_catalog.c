@@ -162,9 +162,37 @@ static void test_words(void **state)
     assert_int_equal(job_state_from_word("unknown"), JOB_STATE_UNKNOWN);
     assert_int_equal(job_state_from_word(""), JOB_STATE_UNKNOWN);
     assert_int_equal(job_kind_from_word("restore"), JOB_RESTORE);
+    assert_int_equal(job_kind_from_word("prune"), JOB_PRUNE);
     assert_int_equal(job_trigger_from_word("pre_restore_safety"), TRIGGER_PRE_RESTORE_SAFETY);
     assert_int_equal(backup_mode_from_word("incremental"), BACKUP_INCREMENTAL);
     assert_int_equal(snapshot_kind_from_word("full"), SNAPSHOT_FULL);
+}
+
+static void test_retention(void **state)
+{
+    struct fixture *fixture = *state;
+    struct catalog_conn *conn = fixture->conn;
+    int64_t web = fixture_vm(conn, "web"), db = fixture_vm(conn, "db");
+    char words[RETENTION_TEXT_SIZE], long_words[RETENTION_TEXT_SIZE + 1];
+    struct context_row row;
+    assert_ok(context_default_retention(conn, words, err));
+    assert_string_equal(words, "none");
+    assert_ok(context_set_default_retention(conn, "keep-last=3", err));
+    assert_ok(context_set_retention(conn, db, "keep-daily=1", err));
+    assert_ok(context_get(conn, web, &row, err));
+    assert_string_equal(row.retention, "keep-last=3");
+    assert_false(row.own_retention);
+    assert_ok(context_find(conn, "db", &row, err));
+    assert_string_equal(row.retention, "keep-daily=1");
+    assert_true(row.own_retention);
+    assert_ok(context_set_retention(conn, db, NULL, err));
+    assert_ok(context_get(conn, db, &row, err));
+    assert_string_equal(row.retention, "keep-last=3");
+    assert_false(row.own_retention);
+    memset(long_words, 'x', RETENTION_TEXT_SIZE);
+    long_words[RETENTION_TEXT_SIZE] = '\0';
+    assert_refused(context_set_retention(conn, db, long_words, err), -ENAMETOOLONG, "too long");
+    assert_refused(context_set_retention(conn, 99, "none", err), -ENOENT, "no VM");
 }
 
 #define WRITING(test) cmocka_unit_test_setup_teardown(test, fixture_setup_writing, fixture_teardown)
@@ -172,9 +200,10 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WRITING(test_context_rows),  WRITING(test_disk_rows),
-        WRITING(test_disk_refusals), WRITING(test_delete_takes_everything),
-        WRITING(test_stats),         cmocka_unit_test(test_words),
+        WRITING(test_context_rows),   WRITING(test_disk_rows),
+        WRITING(test_disk_refusals),  WRITING(test_delete_takes_everything),
+        WRITING(test_stats),          WRITING(test_retention),
+        cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests_name("vms_catalog", tests, NULL, NULL);
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+//
+// Prune jobs. struct prune is the state of one; what it holds is released whatever happens.
+#include "fs/job/prune.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "catalog/snapshot.h"
+#include "fs/job/prune_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define IN_USE "in use, passed over this time"
+
+struct prune {
+    struct engine *engine;
+    struct job_run *run;
+    const struct job_row *job;
+    struct prune_plan plan;
+    bool *held;        // by item of the plan
+    int64_t *restored; // ids of the snapshots that restores of the VM wait for
+    size_t restore_count;
+    int64_t kept, forgotten, skipped;
+};
+
+// --- steps, all in one transaction
+
+static int note_restore(const struct job_row *row, void *arg, struct error *err)
+{
+    struct prune *prune = arg;
+
+    if (row->restore_snapshot_id == 0)
+        return 0;
+    int64_t *grown =
+        reallocarray(prune->restored, prune->restore_count + 1, sizeof(*prune->restored));
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    prune->restored = grown;
+    prune->restored[prune->restore_count++] = row->restore_snapshot_id;
+    return 0;
+}
+
+static int make_plan(struct prune *prune, struct catalog_conn *conn, struct error *err)
+{
+    const struct job_row *job = prune->job;
+    struct job_filter restores = {
+        .context_id = job->context_id, .kind = JOB_RESTORE, .active = true};
+    int r = prune_plan_make(conn, job->context_id, job->disk_id, job->prune_policy, clock_now(),
+                            &prune->plan, err);
+
+    if (r == 0)
+        r = job_each(conn, &restores, note_restore, prune, err);
+    if (r < 0)
+        return r;
+    prune->held = calloc(prune->plan.count + 1, sizeof(*prune->held));
+    return prune->held ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+// 1 when the snapshot is now held for us alone, 0 when somebody else uses it.
+static int take(struct prune *prune, size_t i, struct error *err)
+{
+    int64_t id = prune->plan.items[i].snapshot.id;
+
+    for (size_t n = 0; n < prune->restore_count; n++)
+        if (prune->restored[n] == id)
+            return 0;
+    int r = registry_hold_to_forget(prune->engine, id, NULL);
+    if (r == -EBUSY)
+        return 0;
+    if (r < 0)
+        return error_set(err, r, "out of memory");
+    prune->held[i] = true;
+    return 1;
+}
+
+static int forget(struct prune *prune, struct catalog_conn *conn, struct error *err)
+{
+    for (size_t i = 0; i < prune->plan.count; i++) {
+        struct prune_item *item = &prune->plan.items[i];
+        int r = item->verdict.keep ? 0 : take(prune, i, err);
+        if (r == 1)
+            r = snapshot_forget(conn, item->snapshot.id, err);
+        if (r < 0)
+            return r;
+        if (prune->held[i])
+            prune->forgotten++;
+        else if (item->verdict.keep)
+            prune->kept++;
+        else
+            prune->skipped++;
+    }
+    return 0;
+}
+
+static void log_verdicts(struct prune *prune)
+{
+    job_run_log(prune->run, "policy: %s", prune->plan.policy);
+    for (size_t i = 0; i < prune->plan.count; i++) {
+        const struct prune_item *item = &prune->plan.items[i];
+        if (prune->held[i])
+            job_run_log(prune->run, "forgotten %s", item->path);
+        else
+            job_run_log(prune->run, "kept %s: %s", item->path,
+                        item->verdict.keep ? item->verdict.why : IN_USE);
+    }
+}
+
+static int record_result(struct prune *prune, struct catalog_conn *conn,
+                         const struct job_run_line *lines, struct error *err)
+{
+    int r = job_run_write_log(prune->run, lines, conn, err);
+
+    if (r == 0)
+        r = job_set_prune_result(conn, prune->job->id, prune->plan.policy, prune->kept,
+                                 prune->forgotten, prune->skipped, err);
+    if (r == 0)
+        r = job_end(conn, prune->job->id, JOB_COMPLETED, "", 0, 0, err);
+    return r == 0 ? fault_hit(FAULT_JOB_COMMIT, err) : r;
+}
+
+static int run_steps(struct prune *prune, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = catalog_write_begin(prune->engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = make_plan(prune, conn, err);
+    if (r == 0)
+        r = forget(prune, conn, err);
+    if (r < 0)
+        return r;
+    log_verdicts(prune);
+    struct job_run_line *lines = job_run_take_log(prune->run);
+    r = record_result(prune, conn, lines, err);
+    if (r == 0)
+        r = catalog_write_commit(TAKE(conn, NULL), err);
+    // Not put back when it failed: they would tell of what was undone.
+    job_run_settle_log(prune->run, lines, true);
+    return r;
+}
+
+// --- the job
+
+static void release(struct prune *prune)
+{
+    for (size_t i = 0; prune->held && i < prune->plan.count; i++)
+        if (prune->held[i])
+            engine_release_snapshot(prune->engine, prune->plan.items[i].snapshot.id);
+    free(prune->held);
+    free(prune->restored);
+    prune_plan_deinit(&prune->plan);
+}
+
+void prune_job(struct engine *engine, struct job_run *run, const struct job_row *job)
+{
+    struct prune prune = {.engine = engine, .run = run, .job = job};
+    struct error err = ERROR_INIT;
+    int r = run_steps(&prune, &err);
+
+    release(&prune);
+    if (r < 0) {
+        queue_end_job(engine, run, r, error_message(&err));
+        return;
+    }
+    queue_tell_end(engine, run);
+    if (prune.forgotten > 0)
+        events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+}
+
+// --- after a backup
+
+int prune_record_follower(struct catalog_conn *conn, const struct job_row *backup,
+                          int64_t *ret_job_id, struct error *err)
+{
+    struct job_new follower = {.kind = JOB_PRUNE,
+                               .trigger = TRIGGER_SCHEDULED,
+                               .context_id = backup->context_id,
+                               .disk_id = backup->disk_id,
+                               .tags = ""};
+    struct context_row context;
+    int r = context_get(conn, backup->context_id, &context, err);
+
+    if (r < 0)
+        return r;
+    if (strcmp(context.retention, RETENTION_NONE) == 0) {
+        *ret_job_id = 0;
+        return 0;
+    }
+    return job_insert(conn, &follower, ret_job_id, err);
+}
+
+static int start(struct engine *engine, int64_t job_id, struct job_row *ret_job, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = catalog_write_begin(engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = job_start(conn, job_id, err);
+    if (r == 0)
+        r = job_get(conn, job_id, ret_job, err);
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int run_follower(struct engine *engine, struct job_run *run, struct error *err)
+{
+    AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
+    int r = job ? start(engine, run->job_id, job, err) : error_set(err, -ENOMEM, "out of memory");
+
+    if (r < 0)
+        return r;
+    events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
+    prune_job(engine, run, job);
+    return 0;
+}
+
+void prune_follow(struct engine *engine, struct job_run *backup_run, int64_t job_id)
+{
+    struct error err = ERROR_INIT;
+    struct job_run *run = queue_new_inner(backup_run, &err);
+    int r = run ? 0 : -ENOMEM;
+
+    if (r == 0) {
+        queue_begin_inner(engine, run, job_id);
+        r = run_follower(engine, run, &err);
+        queue_end_inner(engine, run);
+    }
+    if (r == 0 || r == -EPROTO) // done, or cancelled before it began
+        return;
+    log_warning("job %lld is not started with its backup, but queued: %s", (long long)job_id,
+                error_message(&err));
+    struct pending_job *place = queue_place(&err);
+    if (place)
+        queue_add(engine, place, job_id, backup_run->context_id);
+}
