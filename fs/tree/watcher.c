@@ -76,9 +76,12 @@ static void prove(struct watcher *watcher)
         log_info("mounted on %s", watcher->mountpoint);
         return;
     }
-    snprintf(sentence, sizeof(sentence), "the mount on %s does not answer", watcher->mountpoint);
+    // One that was taken away at once was there, and is nobody's error.
+    bool gone = !mount_point_has_device(watcher->dev);
+    snprintf(sentence, sizeof(sentence), "the mount on %s %s", watcher->mountpoint,
+             gone ? "was taken away at once" : "does not answer");
     daemon_report(watcher->report_fd, -EIO, sentence);
-    log_error("%s", sentence);
+    log_message(gone ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "%s", sentence);
 }
 
 // --- the end
