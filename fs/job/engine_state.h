@@ -26,6 +26,7 @@ struct held_snapshot;
 struct engine {
     struct repository repository;
     bool leave_pending; // as in engine_options
+    _Atomic int64_t last_note_at;
     struct pool *pool;
     struct events *events;
     pthread_t *threads;
