@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+// uthash's default falls through the labels of a switch, which warns with clang.
+#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
 #include <uthash.h>
 
 #define SUBJECT_SIZE (UUID_TEXT_SIZE + 8)

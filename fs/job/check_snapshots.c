@@ -10,6 +10,9 @@
 #include "fs/store/snapshot_record.h"
 
 #include <string.h>
+
+// uthash's default falls through the labels of a switch, which warns with clang.
+#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
 #include <uthash.h>
 
 struct snapshot_seen {

@@ -19,6 +19,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+// uthash's default falls through the labels of a switch, which warns with clang.
+#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
 #include <uthash.h>
 
 struct event {
