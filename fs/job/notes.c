@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "catalog/disk.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int64_t next_time(struct engine *engine)
@@ -21,23 +22,27 @@ static int64_t next_time(struct engine *engine)
     return at;
 }
 
-int notes_write(struct engine *engine, const char *snapshot_uuid, enum note_what what,
-                struct note_pack *ret_pack, struct error *err)
+int notes_write(struct engine *engine, const char *const *snapshot_uuids, size_t count,
+                enum note_what what, struct note_pack *ret_pack, struct error *err)
 {
-    AUTO_FREE struct note *note = calloc(1, sizeof(*note));
+    AUTO_FREE struct note *notes = calloc(count + 1, sizeof(*notes));
     struct error local = ERROR_INIT;
 
-    if (!note)
-        return error_set(err, -ENOMEM, "out of memory");
-    note->what = what;
-    note->at = next_time(engine);
-    memcpy(note->snapshot_uuid, snapshot_uuid, sizeof(note->snapshot_uuid));
     *ret_pack = (struct note_pack){0};
-    int r = note_pack_write(engine->repository.store, note, 1, ret_pack, &local);
+    if (count == 0)
+        return 0;
+    if (!notes)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        notes[i].what = what;
+        notes[i].at = next_time(engine);
+        snprintf(notes[i].snapshot_uuid, sizeof(notes[i].snapshot_uuid), "%s", snapshot_uuids[i]);
+    }
+    int r = note_pack_write(engine->repository.store, notes, count, ret_pack, &local);
     if (r == -ENOSPC || r == -EDQUOT) {
         log_warning("no note is kept (%s): a catalog rebuilt from packs would not know of this: "
-                    "snapshot %s",
-                    error_message(&local), snapshot_uuid);
+                    "snapshot %s%s",
+                    error_message(&local), snapshot_uuids[0], count > 1 ? " and others" : "");
         return 0;
     }
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;

@@ -8,11 +8,12 @@
 #include "fs/job/engine_state.h"
 #include "fs/store/note.h"
 
-// Writes a note about a snapshot, before the transaction that does it: note_pack_insert() belongs
-// into that. With no space left *ret_pack is empty and a warning is logged: forgetting must work on
-// a full disk, and a rebuilt catalog bringing the snapshot back is the lesser harm.
-int notes_write(struct engine *engine, const char *snapshot_uuid, enum note_what what,
-                struct note_pack *ret_pack, struct error *err);
+// Writes a note about each of `count` snapshots, before the transaction that does it:
+// note_pack_insert() belongs into that, note_pack_discard() to its refusal. With no space left
+// *ret_pack is empty and a warning is logged: forgetting must work on a full disk, and a rebuilt
+// catalog bringing the snapshot back is the lesser harm.
+int notes_write(struct engine *engine, const char *const *snapshot_uuids, size_t count,
+                enum note_what what, struct note_pack *ret_pack, struct error *err);
 
 // Notes how VMs and disks are now, after the transaction that changed them. Failing is logged: the
 // change is done, and a snapshot's record says the same again.

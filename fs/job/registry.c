@@ -452,8 +452,9 @@ static int change_noted(struct engine *engine, int64_t snapshot_id, enum note_wh
 static int note_and_change(struct engine *engine, int64_t snapshot_id, enum note_what what,
                            struct snapshot_row *row, struct error *err)
 {
+    const char *uuid = row->uuid;
     struct note_pack pack = {0};
-    int r = notes_write(engine, row->uuid, what, &pack, err);
+    int r = notes_write(engine, &uuid, 1, what, &pack, err);
 
     if (r == 0)
         r = change_noted(engine, snapshot_id, what, &pack, row, err);
