@@ -52,7 +52,10 @@
     /* life of the repository */ \
     X(INIT_CONFIG,          "init-config")           /* init: before config, its last step, is put in place */ \
     X(RECONCILE,            "reconcile")             /* start-up: before leftovers are dealt with */ \
-    X(PACK_REMOVE,          "pack-remove")           /* before a pack file is removed */
+    X(PACK_REMOVE,          "pack-remove")           /* before a pack file is removed */ \
+    X(NOTE_SEALED,          "note-sealed")           /* a note is in a sealed pack, nothing is done yet */ \
+    X(REBUILD_ASIDE,        "rebuild-aside")         /* rebuild: before the old catalog gets a second name */ \
+    X(REBUILD_RENAME,       "rebuild-rename")        /* rebuild: before the new catalog is put in place */
 // clang-format on
 
 #define FAULT_ENUM(id, name) FAULT_##id,

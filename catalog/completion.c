@@ -153,12 +153,18 @@ static int settle_parent(struct catalog_conn *conn, int64_t parent_id, int64_t c
     return 0;
 }
 
+// When the disk was done: what its snapshot record says, so that a rebuilt row says the same.
+static int64_t finished_at(const struct snapshot_completion *completion)
+{
+    return completion->finished_at ? completion->finished_at : clock_now();
+}
+
 static void bind_completion(struct statement *st, const struct snapshot_completion *completion,
                             int64_t chain_id, int64_t parent_id)
 {
     statement_bind_int(st, 1, completion->job_id);
     statement_bind_int(st, 2, completion->disk_id);
-    statement_bind_int(st, 3, clock_now());
+    statement_bind_int(st, 3, finished_at(completion));
     statement_bind_text(st, 4, completion->uuid, UUID_TEXT_SIZE);
     statement_bind_text(st, 5, completion->tags, TAGS_TEXT_SIZE);
     statement_bind_int(st, 6, chain_id);
@@ -214,7 +220,7 @@ static int update_disk(struct catalog_conn *conn, const struct snapshot_completi
     if (rc < 0)
         return rc;
     statement_bind_int(st, 1, completion->disk_id);
-    statement_bind_int(st, 2, clock_now());
+    statement_bind_int(st, 2, finished_at(completion));
     statement_bind_text(st, 3, completion->change_id, CHANGE_ID_SIZE);
     statement_bind_size(st, 4, completion->capacity);
     statement_bind_int(st, 5, foreign);

@@ -69,6 +69,7 @@ struct snapshot_completion {
     const char *uuid;
     const char *tags;
     int64_t taken_at;
+    int64_t finished_at; // 0 = now
     uint64_t capacity;
     uint32_t chunk_size;
     struct digest digest;

@@ -24,7 +24,7 @@ struct work {
     struct chain_row chain;
     struct snapshot_row parent;
     int64_t number;
-    int64_t taken_at;
+    int64_t taken_at, started_at, finished_at;
     char uuid[UUID_TEXT_SIZE];
     uint64_t new_bytes;
 };
@@ -227,8 +227,16 @@ static void fill_record(const struct work *work, const struct context_row *conte
                                  .data_bytes = work->read.data_bytes,
                                  .read_bytes = work->read.read_bytes,
                                  .changed_bytes = work->read.changed_bytes,
+                                 .added_bytes = store_writer_bytes_around_one(work->writer),
                                  .taken_at = work->taken_at,
-                                 .started_at = backup->job->started_at};
+                                 .started_at = work->started_at,
+                                 .finished_at = work->finished_at,
+                                 .context_created_at = context->created_at,
+                                 .disk_created_at = disk->created_at,
+                                 .job_created_at = backup->job->created_at,
+                                 .job_started_at = backup->job->started_at,
+                                 .job_mode = backup->job->mode,
+                                 .job_one_disk = backup->job->disk_id != 0};
     memcpy(record->uuid, work->uuid, sizeof(record->uuid));
     if (work->continues)
         memcpy(record->parent_uuid, work->parent.uuid, sizeof(record->parent_uuid));
@@ -243,13 +251,28 @@ static void fill_record(const struct work *work, const struct context_row *conte
     memcpy(record->change_id, work->uuid, sizeof(work->uuid));
 }
 
+static int note_start(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    (void)err;
+    *(int64_t *)arg = row->started_at;
+    return 0;
+}
+
+// What the record says besides what the job worked out.
 static int read_context(struct work *work, struct context_row *ret_context, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    int r = catalog_read_begin(work->backup->engine->repository.catalog, &conn, err);
-    if (r < 0)
-        return r;
-    return context_get(conn, work->backup->disk->context_id, ret_context, err);
+    const struct disk_backup *backup = work->backup;
+    struct snapshot_filter filter = {
+        .job_id = backup->job->id, .disk_id = backup->disk->id, .every_row = true};
+    int r = catalog_read_begin(backup->engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = context_get(conn, backup->disk->context_id, ret_context, err);
+    if (r == 0)
+        r = snapshot_each(conn, &filter, note_start, &work->started_at, err);
+    work->finished_at = clock_now();
+    return r;
 }
 
 static int record_snapshot(struct work *work, struct error *err)
@@ -289,6 +312,7 @@ static int complete_in(struct work *work, struct catalog_conn *conn, struct erro
                                              .uuid = work->uuid,
                                              .tags = backup->job->tags,
                                              .taken_at = work->taken_at,
+                                             .finished_at = work->finished_at,
                                              .capacity = work->chain.capacity,
                                              .chunk_size = work->chain.chunk_size,
                                              .digest = work->read.root,

@@ -82,6 +82,9 @@ void engine_release_snapshot(struct engine *engine, int64_t snapshot_id);
 // -EPERM while protected, -EBUSY while held or used by a job that is pending or running.
 int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err);
 
+// Keeps the snapshot from being forgotten, or allows it again.
+int engine_set_protected(struct engine *engine, int64_t snapshot_id, bool on, struct error *err);
+
 // --- jobs
 
 // Exactly one record a request, except under the pending rule: a backup job of the VM that is

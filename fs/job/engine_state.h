@@ -27,6 +27,7 @@ struct engine {
     struct repository repository;
     bool leave_pending; // as in engine_options
     unsigned workers;   // of each job's own pool: a source that hangs holds up its own job alone
+    _Atomic int64_t last_note_at;
     struct events *events;
     pthread_t *threads;
     unsigned thread_count;

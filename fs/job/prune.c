@@ -7,11 +7,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "catalog/snapshot.h"
+#include "fs/job/notes.h"
 #include "fs/job/prune_plan.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#define TRIES_MAX 8
 #define IN_USE "in use, passed over this time"
 
 struct prune {
@@ -25,7 +27,7 @@ struct prune {
     int64_t kept, forgotten, skipped;
 };
 
-// --- steps, all in one transaction
+// --- deciding: what is to go is held, so that it stays as it was judged
 
 static int note_restore(const struct job_row *row, void *arg, struct error *err)
 {
@@ -58,14 +60,21 @@ static int make_plan(struct prune *prune, struct catalog_conn *conn, struct erro
     return prune->held ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
+static bool is_awaited(const struct prune *prune, int64_t id)
+{
+    for (size_t n = 0; n < prune->restore_count; n++)
+        if (prune->restored[n] == id)
+            return true;
+    return false;
+}
+
 // 1 when the snapshot is now held for us alone, 0 when somebody else uses it.
 static int take(struct prune *prune, size_t i, struct error *err)
 {
     int64_t id = prune->plan.items[i].snapshot.id;
 
-    for (size_t n = 0; n < prune->restore_count; n++)
-        if (prune->restored[n] == id)
-            return 0;
+    if (is_awaited(prune, id))
+        return 0;
     int r = registry_hold_to_forget(prune->engine, id, NULL);
     if (r == -EBUSY)
         return 0;
@@ -75,23 +84,54 @@ static int take(struct prune *prune, size_t i, struct error *err)
     return 1;
 }
 
+static int decide(struct prune *prune, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(prune->engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = make_plan(prune, conn, err);
+    for (size_t i = 0; r >= 0 && i < prune->plan.count; i++) {
+        const struct prune_item *item = &prune->plan.items[i];
+        r = item->verdict.keep ? 0 : take(prune, i, err);
+        prune->forgotten += prune->held[i];
+        prune->kept += item->verdict.keep;
+        prune->skipped += !item->verdict.keep && !prune->held[i];
+    }
+    return r < 0 ? r : 0;
+}
+
+static int write_notes(struct prune *prune, struct note_pack *ret_pack, struct error *err)
+{
+    AUTO_FREE const char **uuids = calloc(prune->plan.count + 1, sizeof(*uuids));
+    size_t count = 0;
+
+    if (!uuids)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < prune->plan.count; i++)
+        if (prune->held[i])
+            uuids[count++] = prune->plan.items[i].uuid;
+    return count ? notes_write(prune->engine, uuids, count, NOTE_FORGOTTEN, ret_pack, err) : 0;
+}
+
+// --- doing it: one transaction
+
+// -EAGAIN when a restore was asked for since, of a snapshot that is to go.
 static int forget(struct prune *prune, struct catalog_conn *conn, struct error *err)
 {
-    for (size_t i = 0; i < prune->plan.count; i++) {
-        struct prune_item *item = &prune->plan.items[i];
-        int r = item->verdict.keep ? 0 : take(prune, i, err);
-        if (r == 1)
-            r = snapshot_forget(conn, item->snapshot.id, err);
-        if (r < 0)
-            return r;
-        if (prune->held[i])
-            prune->forgotten++;
-        else if (item->verdict.keep)
-            prune->kept++;
-        else
-            prune->skipped++;
+    struct job_filter restores = {
+        .context_id = prune->job->context_id, .kind = JOB_RESTORE, .active = true};
+    int r = job_each(conn, &restores, note_restore, prune, err);
+
+    for (size_t i = 0; r == 0 && i < prune->plan.count; i++) {
+        const struct prune_item *item = &prune->plan.items[i];
+        if (!prune->held[i])
+            continue;
+        if (is_awaited(prune, item->snapshot.id))
+            return error_set(err, -EAGAIN, "a restore of %s was asked for meanwhile", item->path);
+        r = snapshot_forget(conn, item->snapshot.id, err);
     }
-    return 0;
+    return r;
 }
 
 static void log_verdicts(struct prune *prune)
@@ -120,17 +160,19 @@ static int record_result(struct prune *prune, struct catalog_conn *conn,
     return r == 0 ? fault_hit(FAULT_JOB_COMMIT, err) : r;
 }
 
-static int run_steps(struct prune *prune, struct error *err)
+static int commit(struct prune *prune, const struct note_pack *pack, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     int r = catalog_write_begin(prune->engine->repository.catalog, &conn, err);
 
     if (r == 0)
-        r = make_plan(prune, conn, err);
-    if (r == 0)
         r = forget(prune, conn, err);
-    if (r < 0)
+    if (r == 0)
+        r = note_pack_insert(conn, pack, err);
+    if (r < 0) {
+        note_pack_discard(prune->engine->repository.store, pack);
         return r;
+    }
     log_verdicts(prune);
     struct job_run_line *lines = job_run_take_log(prune->run);
     r = record_result(prune, conn, lines, err);
@@ -141,8 +183,6 @@ static int run_steps(struct prune *prune, struct error *err)
     return r;
 }
 
-// --- the job
-
 static void release(struct prune *prune)
 {
     for (size_t i = 0; prune->held && i < prune->plan.count; i++)
@@ -151,21 +191,46 @@ static void release(struct prune *prune)
     free(prune->held);
     free(prune->restored);
     prune_plan_deinit(&prune->plan);
+    *prune = (struct prune){.engine = prune->engine, .run = prune->run, .job = prune->job};
 }
+
+// Notes are sealed before the transaction that does what they say (notes.h), so that is prepared
+// first.
+static int run_steps(struct prune *prune, struct error *err)
+{
+    struct note_pack pack = {0};
+    int r = decide(prune, err);
+
+    if (r == 0)
+        r = write_notes(prune, &pack, err);
+    if (r == 0)
+        r = commit(prune, &pack, err);
+    note_pack_deinit(&pack);
+    return r;
+}
+
+// --- the job
 
 void prune_job(struct engine *engine, struct job_run *run, const struct job_row *job)
 {
     struct prune prune = {.engine = engine, .run = run, .job = job};
     struct error err = ERROR_INIT;
+    int64_t forgotten;
     int r = run_steps(&prune, &err);
 
+    for (int tries = 1; r == -EAGAIN && tries < TRIES_MAX; tries++) {
+        release(&prune);
+        error_clear(&err);
+        r = run_steps(&prune, &err);
+    }
+    forgotten = prune.forgotten;
     release(&prune);
     if (r < 0) {
         queue_end_job(engine, run, r, error_message(&err));
         return;
     }
     queue_tell_end(engine, run);
-    if (prune.forgotten > 0)
+    if (forgotten > 0)
         events_post(engine->events, ENGINE_TREE_CHANGED, 0);
 }
 

@@ -32,6 +32,7 @@ static int add_snapshot(const struct snapshot_row *row, void *arg, struct error 
                                              .safety = row->trigger == TRIGGER_PRE_RESTORE_SAFETY},
                                 .disk_id = row->disk_id,
                                 .new_bytes = row->new_bytes};
+    memcpy(item->uuid, row->uuid, sizeof(item->uuid));
     snprintf(item->path, sizeof(item->path), "%s/%s/%s/%s", row->context_name, row->disk_name,
              chain_name(row->chain_number, chain), snapshot_name(row, name));
     return 0;

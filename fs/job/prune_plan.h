@@ -16,7 +16,8 @@ struct prune_item {
     struct retention_snapshot snapshot;
     struct retention_verdict verdict;
     int64_t disk_id;
-    uint64_t new_bytes;         // what it added to the repository
+    uint64_t new_bytes; // what it added to the repository
+    char uuid[UUID_TEXT_SIZE];
     char path[PRUNE_PATH_SIZE]; // "web1/vda/chain-0001/0003-incr-20261121T065500Z"
 };
 

@@ -3,6 +3,7 @@
 // VMs, disks and snapshots of an engine: adding, changing, removing, forgetting, holding. No job
 // work is done here.
 #include "fs/job/engine_state.h"
+#include "fs/job/notes.h"
 #include "fs/job/retention.h"
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+
 // uthash's default falls through the labels of a switch, which warns with clang.
 #define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
 #include <uthash.h>
@@ -50,6 +52,7 @@ int engine_add_context(struct engine *engine, const char *name, int64_t *ret_id,
     if (r < 0)
         return r;
     *ret_id = id;
+    notes_context(engine, id, false);
     events_post(engine->events, ENGINE_TREE_CHANGED, 0);
     return 0;
 }
@@ -70,6 +73,7 @@ int engine_add_disk(struct engine *engine, int64_t context_id, const char *name,
     if (r < 0)
         return r;
     *ret_id = id;
+    notes_disk(engine, id);
     events_post(engine->events, ENGINE_TREE_CHANGED, 0);
     return 0;
 }
@@ -140,8 +144,10 @@ int engine_set_source(struct engine *engine, int64_t disk_id, const char *source
         r = disk_set_source(conn, disk_id, source, capacity, err);
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
-    if (r == 0)
+    if (r == 0) {
+        notes_disk(engine, disk_id);
         events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+    }
     return r;
 }
 
@@ -163,7 +169,7 @@ static int check_specs(const struct engine_disk_spec *disks, size_t count, uint6
 
 static int insert_vm(struct catalog_conn *conn, const char *name, uint32_t chunk_size,
                      const struct engine_disk_spec *disks, const uint64_t *capacities, size_t count,
-                     struct error *err)
+                     int64_t *ret_context_id, struct error *err)
 {
     struct context_row context;
     int64_t context_id, disk_id;
@@ -182,6 +188,7 @@ static int insert_vm(struct catalog_conn *conn, const char *name, uint32_t chunk
         if (r < 0)
             return r;
     }
+    *ret_context_id = context_id;
     return 0;
 }
 
@@ -190,6 +197,7 @@ int engine_add_vm(struct engine *engine, const char *name, const struct engine_d
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     AUTO_FREE uint64_t *capacities = calloc(count + 1, sizeof(*capacities));
+    int64_t context_id = 0;
     int r = capacities ? name_check("VM", name, err) : error_set(err, -ENOMEM, "out of memory");
 
     if (r == 0)
@@ -198,11 +206,13 @@ int engine_add_vm(struct engine *engine, const char *name, const struct engine_d
         r = catalog_write_begin(engine->repository.catalog, &conn, err);
     if (r == 0)
         r = insert_vm(conn, name, engine->repository.config.chunk_size, disks, capacities, count,
-                      err);
+                      &context_id, err);
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
-    if (r == 0)
+    if (r == 0) {
+        notes_context(engine, context_id, true);
         events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+    }
     return r;
 }
 
@@ -266,8 +276,10 @@ int engine_remove_context(struct engine *engine, int64_t context_id, bool with_d
         r = context_delete(conn, context_id, err);
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
-    if (r == 0)
+    if (r == 0) {
+        notes_removed(engine, context.uuid, NULL);
         events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+    }
     return r;
 }
 
@@ -275,12 +287,15 @@ int engine_remove_disk(struct engine *engine, int64_t disk_id, struct error *err
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     AUTO_FREE struct disk_row *disk = calloc(1, sizeof(*disk));
+    struct context_row context;
     int r = disk ? 0 : error_set(err, -ENOMEM, "out of memory");
 
     if (r == 0)
         r = catalog_write_begin(engine->repository.catalog, &conn, err);
     if (r == 0)
         r = disk_get(conn, disk_id, disk, err);
+    if (r == 0)
+        r = context_get(conn, disk->context_id, &context, err);
     if (r == 0)
         r = refuse_active(conn, disk->context_id, disk_id, JOB_STATE_UNKNOWN, disk->name, err);
     if (r == 0 && disk->snapshots)
@@ -292,6 +307,7 @@ int engine_remove_disk(struct engine *engine, int64_t disk_id, struct error *err
         r = catalog_write_commit(TAKE(conn, NULL), err);
     if (r == 0) {
         fingerprint_cache_remove(engine->repository.store, disk->uuid);
+        notes_removed(engine, context.uuid, disk->uuid);
         events_post(engine->events, ENGINE_TREE_CHANGED, 0);
     }
     return r;
@@ -405,20 +421,72 @@ static int check_forgettable(struct catalog_conn *conn, const struct snapshot_ro
     return refuse_active(conn, row->context_id, row->disk_id, JOB_RUNNING, row->disk_name, err);
 }
 
-static int forget(struct engine *engine, int64_t snapshot_id, struct snapshot_row *row,
-                  struct error *err)
+// Asked twice: before the note is written, and in the transaction, for things may change between.
+static int check_forget(struct catalog_conn *conn, int64_t snapshot_id, struct snapshot_row *row,
+                        struct error *err)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    int r = snapshot_get(conn, snapshot_id, row, err);
+
+    if (r == 0)
+        r = check_forgettable(conn, row, err);
+    if (r == 0 && row->protected)
+        r = error_set(err, -EPERM, "snapshot %s of %s/%s is protected", snapshot_name(row, name),
+                      row->context_name, row->disk_name);
+    return r;
+}
+
+static int read_snapshot(struct engine *engine, int64_t snapshot_id, bool to_forget,
+                         struct snapshot_row *row, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(engine->repository.catalog, &conn, err);
+
+    if (r < 0)
+        return r;
+    return to_forget ? check_forget(conn, snapshot_id, row, err)
+                     : snapshot_get(conn, snapshot_id, row, err);
+}
+
+static int change(struct catalog_conn *conn, int64_t snapshot_id, enum note_what what,
+                  struct snapshot_row *row, struct error *err)
+{
+    if (what != NOTE_FORGOTTEN)
+        return snapshot_set_protected(conn, snapshot_id, what == NOTE_PROTECTED, err);
+    int r = check_forget(conn, snapshot_id, row, err);
+    return r < 0 ? r : snapshot_forget(conn, snapshot_id, err);
+}
+
+// The note is sealed; it becomes known with the change it tells of.
+static int change_noted(struct engine *engine, int64_t snapshot_id, enum note_what what,
+                        const struct note_pack *pack, struct snapshot_row *row, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     int r = catalog_write_begin(engine->repository.catalog, &conn, err);
 
     if (r == 0)
-        r = snapshot_get(conn, snapshot_id, row, err);
+        r = change(conn, snapshot_id, what, row, err);
     if (r == 0)
-        r = check_forgettable(conn, row, err);
+        r = note_pack_insert(conn, pack, err);
+    if (r < 0) {
+        note_pack_discard(engine->repository.store, pack);
+        return r;
+    }
+    return catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int note_and_change(struct engine *engine, int64_t snapshot_id, enum note_what what,
+                           struct snapshot_row *row, struct error *err)
+{
+    const char *uuid = row->uuid;
+    struct note_pack pack = {0};
+    int r = notes_write(engine, &uuid, 1, what, &pack, err);
+
     if (r == 0)
-        r = snapshot_forget(conn, snapshot_id, err);
+        r = change_noted(engine, snapshot_id, what, &pack, row, err);
+    note_pack_deinit(&pack);
     if (r == 0)
-        r = catalog_write_commit(TAKE(conn, NULL), err);
+        events_post(engine->events, ENGINE_TREE_CHANGED, 0);
     return r;
 }
 
@@ -432,9 +500,24 @@ int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct er
         r = hold(engine, snapshot_id, true, err);
     if (r < 0)
         return r;
-    r = forget(engine, snapshot_id, row, err);
-    engine_release_snapshot(engine, snapshot_id);
+    r = read_snapshot(engine, snapshot_id, true, row, err);
     if (r == 0)
-        events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+        r = note_and_change(engine, snapshot_id, NOTE_FORGOTTEN, row, err);
+    engine_release_snapshot(engine, snapshot_id);
+    return r;
+}
+
+int engine_set_protected(struct engine *engine, int64_t snapshot_id, bool on, struct error *err)
+{
+    AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
+    int r = row ? engine_hold_snapshot(engine, snapshot_id, err)
+                : error_set(err, -ENOMEM, "out of memory");
+
+    if (r < 0)
+        return r;
+    r = read_snapshot(engine, snapshot_id, false, row, err);
+    if (r == 0 && row->protected != on)
+        r = note_and_change(engine, snapshot_id, on ? NOTE_PROTECTED : NOTE_UNPROTECTED, row, err);
+    engine_release_snapshot(engine, snapshot_id);
     return r;
 }

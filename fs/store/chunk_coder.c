@@ -56,12 +56,15 @@ static const char *domain_of(enum record_kind kind)
 {
     static const char map_domain[16] = "backtree-map";
     static const char snapshot_domain[16] = "backtree-snap";
+    static const char note_domain[16] = "backtree-note";
 
     switch (kind) {
     case RECORD_MAP:
         return map_domain;
     case RECORD_SNAPSHOT:
         return snapshot_domain;
+    case RECORD_NOTE:
+        return note_domain;
     default:
         return NULL;
     }

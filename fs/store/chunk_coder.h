@@ -3,9 +3,9 @@
 // What is computed on content: identity (SHA-256), fingerprint (XXH3-128), zero test, compression.
 //
 // Ids: a chunk's id is SHA-256 of its raw content, always a whole chunk (a disk's last, short chunk
-// is filled up with zeros), so `sha256sum` agrees. Map nodes and snapshot records are hashed with a
-// 16-byte domain tag in front
-// ("backtree-map\0…", "backtree-snap\0…"), so that no guest can write a chunk that passes for one.
+// is filled up with zeros), so `sha256sum` agrees. Map nodes, snapshot records and notes are hashed
+// with a 16-byte domain tag in front ("backtree-map\0…", "backtree-snap\0…", "backtree-note\0…"),
+// so that no guest can write a chunk that passes for one.
 //
 // A chunk_coder holds the contexts of OpenSSL and zstd: one a thread, never shared.
 #ifndef FS_STORE_CHUNK_CODER_H

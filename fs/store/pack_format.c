@@ -85,7 +85,7 @@ static int check_record_fields(const char *what, unsigned kind, unsigned codec, 
 {
     if (kind == RECORD_UNKNOWN)
         return error_set(err, -ERROR_CORRUPT, "%s: kind 0 is never written", what);
-    if (kind > RECORD_SNAPSHOT)
+    if (kind > RECORD_NOTE)
         return error_set(err, -EPROTONOSUPPORT, "%s: unknown kind %u", what, kind);
     if (codec > CODEC_ZSTD)
         return error_set(err, -EPROTONOSUPPORT, "%s: unknown codec %u", what, codec);

@@ -18,7 +18,7 @@
 //
 // Record header, 64 bytes:
 //    0 |  4 | bytes | magic "BTRC"
-//    4 |  1 | u8    | kind: 1 chunk, 2 map node, 3 snapshot
+//    4 |  1 | u8    | kind: 1 chunk, 2 map node, 3 snapshot, 4 note
 //    5 |  1 | u8    | codec: 0 stored as it is, 1 zstd frame; 2 is kept for deltas
 //    6 |  2 | u16   | flags a reader must know (none are defined; bit 0 is kept for encryption)
 //    8 |  4 | u32   | raw length: bytes of content
@@ -60,7 +60,13 @@
 #define PACK_TRAILER_SIZE 48
 #define PACK_PAYLOAD_MAX (8u * 1024 * 1024) // no record may claim more, stored or raw
 
-enum record_kind { RECORD_UNKNOWN, RECORD_CHUNK = 1, RECORD_MAP = 2, RECORD_SNAPSHOT = 3 };
+enum record_kind {
+    RECORD_UNKNOWN,
+    RECORD_CHUNK = 1,
+    RECORD_MAP = 2,
+    RECORD_SNAPSHOT = 3,
+    RECORD_NOTE = 4
+};
 enum record_codec { CODEC_RAW = 0, CODEC_ZSTD = 1 };
 
 struct pack_header {

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "catalog/pack_index.h"
 #include "fs/store/digest_hash.h"
+#include "fs/store/note.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -163,6 +164,29 @@ static int remove_open(struct reconcile *rec, struct error *err)
     return 0;
 }
 
+// Something was asked for, and noted, when the crash came; it is done now, in the transaction that
+// makes the note known.
+static int carry_out(struct reconcile *rec, struct catalog_conn *conn, const struct digest *id,
+                     struct error *err)
+{
+    AUTO_FREE struct note *note = calloc(1, sizeof(*note));
+    AUTO_FREE void *text = NULL;
+    struct error local = ERROR_INIT;
+    size_t len;
+    int r = note ? store_get(rec->store, conn, RECORD_NOTE, id, true, &text, &len, &local)
+                 : error_set(&local, -ENOMEM, "out of memory");
+
+    if (r == 0)
+        r = note_parse(text, len, note, &local);
+    if (r == 0)
+        r = note_apply(conn, note, &local);
+    if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT) {
+        report(rec, "a note is left alone: %s", error_message(&local));
+        return 0;
+    }
+    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+}
+
 static int insert_adopted(struct reconcile *rec, const struct found_pack *pack,
                           const struct chunk_row *records, size_t count, struct error *err)
 {
@@ -181,6 +205,10 @@ static int insert_adopted(struct reconcile *rec, const struct found_pack *pack,
     for (size_t i = 0; i < count; i++)
         row.raw_bytes += records[i].kind == RECORD_CHUNK ? records[i].raw_length : 0;
     r = pack_insert(conn, &row, records, count, &pack_id, err);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        if (records[i].kind == RECORD_NOTE)
+            r = carry_out(rec, conn, &records[i].id, err);
+    }
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 

@@ -15,10 +15,15 @@ struct snapshot_record {
     char uuid[UUID_TEXT_SIZE];
     char parent_uuid[UUID_TEXT_SIZE]; // "" = none
     char context_uuid[UUID_TEXT_SIZE], context_name[NAME_SIZE];
+    int64_t context_created_at;
     char disk_uuid[UUID_TEXT_SIZE], disk_name[NAME_SIZE];
+    int64_t disk_created_at;
     char chain_uuid[UUID_TEXT_SIZE];
     char job_uuid[UUID_TEXT_SIZE];
     int64_t job_number;
+    int64_t job_created_at, job_started_at;
+    enum backup_mode job_mode; // what was asked for
+    bool job_one_disk;         // it was asked for this disk alone
     int64_t chain_number, number;
     bool foreign;
     char source[SOURCE_TEXT_SIZE];
@@ -30,7 +35,9 @@ struct snapshot_record {
     uint64_t capacity;
     uint32_t chunk_size;
     uint64_t data_bytes, read_bytes, changed_bytes;
+    uint64_t added_bytes; // to the repository, this record and its index entry not counted
     int64_t taken_at, started_at;
+    int64_t finished_at; // when this record was written
 };
 
 // Encodes and appends it (store_writer_put with RECORD_SNAPSHOT).

@@ -82,6 +82,10 @@ int store_writer_seal(struct store_writer *writer, struct error *err);
 // Bytes this writer has added to the repository so far: headers, payloads, indexes.
 uint64_t store_writer_bytes(const struct store_writer *writer);
 
+// What store_writer_bytes() will be after store_writer_seal() and one more record, but for that
+// record's header, payload and index entry.
+uint64_t store_writer_bytes_around_one(const struct store_writer *writer);
+
 // Ends the writer. An unsealed pack is removed. Accepts NULL.
 struct store_writer *store_writer_close(struct store_writer *writer);
 

@@ -127,6 +127,14 @@ uint64_t store_writer_bytes(const struct store_writer *writer)
     return writer->bytes;
 }
 
+uint64_t store_writer_bytes_around_one(const struct store_writer *writer)
+{
+    uint64_t header = writer->sink ? 0 : PACK_HEADER_SIZE;
+
+    return writer->bytes + header + writer->record_count * (uint64_t)PACK_INDEX_ENTRY_SIZE +
+           PACK_TRAILER_SIZE;
+}
+
 // --- poison
 
 static int poisoned(struct store_writer *writer, struct error *err) // lock held, or the owner

@@ -122,31 +122,13 @@ static int run_source(struct tree *tree, struct node node, const char *line, siz
     return engine_set_source(tree->engine, node.id, source, err);
 }
 
-static int set_protected(struct tree *tree, int64_t snapshot_id, bool on, struct error *err)
-{
-    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
-    struct node snapshot = {NODE_SNAPSHOT, snapshot_id};
-    union node_row row;
-
-    int r = catalog_write_begin(engine_catalog(tree->engine), &conn, err);
-    if (r < 0)
-        return r;
-    r = node_load(conn, snapshot, &row, err);
-    if (r < 0)
-        return r;
-    r = snapshot_set_protected(conn, snapshot_id, on, err);
-    if (r < 0)
-        return r;
-    return catalog_write_commit(TAKE(conn, NULL), err);
-}
-
 static int run_protected(struct tree *tree, struct node node, const char *word, size_t len,
                          struct error *err)
 {
     if (len != 1 || (*word != '0' && *word != '1'))
         return error_set(err, -EINVAL,
                          "write 1 to keep the snapshot from being forgotten, 0 to allow it");
-    return set_protected(tree, node.id, *word == '1', err);
+    return engine_set_protected(tree->engine, node.id, *word == '1', err);
 }
 
 static int run_cancel(struct tree *tree, struct node node, size_t len, int64_t *ret_job_id,

@@ -109,6 +109,8 @@ COMMANDS = {
     "jobs": lambda c: ("jobs", c.repo),
     "show": lambda c: ("show", c.repo, "web1"),
     "stats": lambda c: ("stats", c.repo),
+    "check": lambda c: ("check", c.repo),
+    "rebuild": lambda c: ("rebuild", c.repo),
 }
 
 

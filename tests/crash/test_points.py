@@ -23,6 +23,9 @@ ELSEWHERE = {
     "reconcile": "test_reconcile",
     "pack-remove": "test_cancel",
     "pack-read": "test_reading",
+    "note-sealed": "test_note",
+    "rebuild-aside": "test_rebuild",
+    "rebuild-rename": "test_rebuild",
     # A backup that completes ends its job in the transaction of its last disk.
     "job-commit": "test_ending",
     **{p: "test_restore" for p in RESTORE_POINTS},
@@ -354,6 +357,32 @@ def test_ending(case, state):
             "job-commit")
         world.recovered()
         eq(case.catalog.state(job), "failed", "state")
+    world.goes_on()
+
+
+def test_note(case):
+    """Dying between the note that a snapshot is forgotten and the transaction that forgets it."""
+    world = World(case)
+    snapshot = case.snapshots("web1", "vda")[0].relative_to(case.mnt)
+    case.remount(fault="note-sealed=kill")
+    die(case, (case.mnt / snapshot).rmdir, "note-sealed")
+    del world.expected[snapshot]
+    world.recovered()
+    check(not (case.mnt / snapshot).exists(), "what was asked for is done by the next start")
+    world.goes_on()
+
+
+@each(["rebuild-aside", "rebuild-rename"])
+def test_rebuild(case, point):
+    """Dying before the new catalog is in place: the old one stands, and works."""
+    world = World(case)
+    case.umount()
+    done = case.backtree("rebuild", case.repo, status=None, env={"BACKTREE_FAULT": f"{point}=kill"})
+    eq(done.status, -signal.SIGKILL, "how the rebuild ended")
+    world.recovered()
+    case.umount()
+    case.backtree("rebuild", case.repo)
+    world.recovered()
     world.goes_on()
 
 

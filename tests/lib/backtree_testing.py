@@ -452,6 +452,10 @@ class Case:
     def pack_files(self):
         return sorted(p for p in (self.repo / "packs").rglob("*") if p.is_file())
 
+    def data_packs(self):
+        """Packs but those of notes, whose first record is of kind 4."""
+        return [p for p in self.pack_files() if p.read_bytes()[68:69] != b"\x04"]
+
     def pack_bytes(self):
         return sum(p.stat().st_size for p in self.pack_files())
 

@@ -83,7 +83,7 @@ def test_source_that_cannot_be_read(case):
     one_vm(case, fault="source-read=EIO")
     job = case.request(case.vm("web1") / "backup")
     expect_failed(case, job, "Input/output error")
-    eq(case.pack_files(), [], "files in packs/")
+    eq(case.data_packs(), [], "files in packs/")
     case.backup("web1")
 
 

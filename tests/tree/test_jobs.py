@@ -307,7 +307,7 @@ def test_cancel_drops_sealed_packs(case):
     cancel(case, job)
     case.wait_job(job, "cancelled")
     check(time.monotonic() - begun < 1 * SLOWDOWN, f"took {time.monotonic() - begun:.2f} s")
-    eq(case.pack_files(), [], "files in packs/")
+    eq(case.data_packs(), [], "files in packs/")
     eq(case.catalog.value("SELECT count(*) FROM packs"), 0, "pack rows")
     eq(case.catalog.value("SELECT count(*) FROM chunks"), 0, "chunk rows")
 

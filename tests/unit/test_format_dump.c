@@ -93,19 +93,24 @@ static struct digest add(struct pack *pack, enum record_kind kind, const char *w
 static void add_snapshot(struct pack *pack, const struct digest *root)
 {
     static const char format[] =
-        "{\"capacity\":16384,\"chain_number\":1,"
+        "{\"added_bytes\":443,\"capacity\":16384,\"chain_number\":1,"
         "\"chain_uuid\":\"c4a10000-0000-4000-8000-000000000001\","
         "\"change_id\":\"\",\"changed_bytes\":16384,\"chunk_size\":16384,"
-        "\"context_name\":\"web1\",\"context_uuid\":\"c0e70000-0000-4000-8000-000000000001\","
-        "\"data_bytes\":16384,\"digest\":\"%s\",\"disk_name\":\"vda\","
-        "\"disk_uuid\":\"d15c0000-0000-4000-8000-000000000001\",\"foreign\":false,"
-        "\"job_number\":1,\"job_uuid\":\"00b00000-0000-4000-8000-000000000001\","
+        "\"context_created_at\":1795244000000000000,\"context_name\":\"web1\","
+        "\"context_uuid\":\"c0e70000-0000-4000-8000-000000000001\","
+        "\"data_bytes\":16384,\"digest\":\"%s\","
+        "\"disk_created_at\":1795244000000000000,\"disk_name\":\"vda\","
+        "\"disk_uuid\":\"d15c0000-0000-4000-8000-000000000001\","
+        "\"finished_at\":1795244101000000000,\"foreign\":false,"
+        "\"job_created_at\":1795244099000000000,\"job_mode\":\"auto\",\"job_number\":1,"
+        "\"job_one_disk\":false,\"job_started_at\":1795244100000000000,"
+        "\"job_uuid\":\"00b00000-0000-4000-8000-000000000001\","
         "\"kind\":\"full\",\"number\":1,\"parent_uuid\":\"\",\"read_bytes\":16384,"
         "\"source\":\"/dev/vg0/web1\",\"started_at\":1795244100000000000,\"tags\":\"\","
         "\"taken_at\":1795244100000000000,\"trigger\":\"manual\","
         "\"uuid\":\"54a90000-0000-4000-8000-000000000001\",\"version\":1}";
     struct snapshot_record record;
-    char text[1024], hex[DIGEST_HEX_SIZE];
+    char text[2048], hex[DIGEST_HEX_SIZE];
 
     snprintf(text, sizeof(text), format, digest_to_hex(root, hex));
     assert_int_equal(snapshot_record_parse(text, strlen(text), &record, NULL), 0);

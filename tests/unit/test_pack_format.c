@@ -214,7 +214,7 @@ static void test_forged_records(void **state)
         {RECORD_CHUNK, CODEC_RAW, 100, 100, 0},
         {RECORD_CHUNK, CODEC_ZSTD, PACK_PAYLOAD_MAX, PACK_PAYLOAD_MAX, 0},
         {RECORD_UNKNOWN, CODEC_RAW, 100, 100, -ERROR_CORRUPT},
-        {(enum record_kind)4, CODEC_RAW, 100, 100, -EPROTONOSUPPORT},
+        {(enum record_kind)5, CODEC_RAW, 100, 100, -EPROTONOSUPPORT},
         {RECORD_CHUNK, (enum record_codec)2, 100, 100, -EPROTONOSUPPORT},
         {RECORD_CHUNK, CODEC_RAW, 100, 99, -ERROR_CORRUPT},
         {RECORD_CHUNK, CODEC_ZSTD, 0, 10, -ERROR_CORRUPT},

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+//
+// Questions of a check and a rebuild to the catalog. Owns no rows; changes none.
+#include "catalog/check_rows.h"
+
+#include "catalog/statement.h"
+
+int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row *ret_row,
+                   struct error *err)
+{
+    static const struct query find = {
+        "find a pack", "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
+                       "  FROM packs WHERE uuid = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_key(st, 1, uuid);
+    rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return error_set(err, -ENOENT, "the catalog has no pack %s", uuid);
+    struct pack_row row = {0};
+    row.id = statement_int(st);
+    statement_text(st, row.uuid, sizeof(row.uuid));
+    row.job_id = statement_int(st);
+    row.file_bytes = statement_size(st);
+    row.raw_bytes = statement_size(st);
+    row.record_count = statement_size(st);
+    row.sealed_at = statement_int(st);
+    rc = statement_check_row(st, err);
+    if (rc == 0)
+        *ret_row = row;
+    return rc;
+}
+
+int snapshot_find_uuid(struct catalog_conn *conn, const char *uuid, struct snapshot_row *ret_row,
+                       struct error *err)
+{
+    static const struct query find = {"find a snapshot",
+                                      "SELECT id FROM backup_disks WHERE uuid = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_key(st, 1, uuid);
+    rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return error_set(err, -ENOENT, "the catalog has no snapshot %s", uuid);
+    return snapshot_get(conn, statement_int(st), ret_row, err);
+}
+
+static int each_record(struct statement *st,
+                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
+                       void *arg, struct error *err)
+{
+    int rc = 0;
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        struct chunk_row row = {0};
+        statement_digest(st, &row.id);
+        row.offset = statement_size(st);
+        row.stored_length = statement_size32(st);
+        row.raw_length = statement_size32(st);
+        row.kind = (uint8_t)statement_size(st);
+        row.codec = (uint8_t)statement_size(st);
+        rc = statement_check_row(st, err);
+        if (rc == 0)
+            rc = fn(&row, arg, err);
+    }
+    return rc;
+}
+
+int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
+                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
+                       void *arg, struct error *err)
+{
+    static const struct query each = {
+        "list the records of a pack",
+        "SELECT id, \"offset\", stored_length, raw_length, kind, codec FROM chunks "
+        " WHERE pack_id = ?1 ORDER BY \"offset\""};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &each, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, pack_id);
+    return each_record(st, fn, arg, err);
+}
+
+int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
+                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
+                       void *arg, struct error *err)
+{
+    static const struct query each = {
+        "list the records of a kind",
+        "SELECT id, \"offset\", stored_length, raw_length, kind, codec FROM chunks "
+        " WHERE kind = ?1 GROUP BY id"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &each, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, kind);
+    return each_record(st, fn, arg, err);
+}
+
+int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,
+                    bool (*usable)(int64_t pack_id, const void *arg), const void *arg,
+                    struct chunk_copy *ret_copy, struct error *err)
+{
+    static const struct query find = {
+        "look for a copy", "SELECT \"row\", pack_id, kind, raw_length FROM chunks WHERE id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_blob(st, 1, id->bytes, DIGEST_SIZE);
+    while ((rc = statement_step(st, err)) > 0) {
+        struct chunk_copy copy = {0};
+        copy.row = statement_int(st);
+        copy.pack_id = statement_int(st);
+        copy.kind = (uint8_t)statement_size(st);
+        copy.raw_length = statement_size32(st);
+        rc = statement_check_row(st, err);
+        if (rc < 0)
+            return rc;
+        if (usable && !usable(copy.pack_id, arg))
+            continue;
+        *ret_copy = copy;
+        return 1;
+    }
+    return rc;
+}

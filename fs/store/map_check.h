@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+//
+// Whether everything a snapshot refers to is there: its map is walked and every id is looked up.
+// Map nodes are read and proved, chunks are only looked up. Parts that snapshots share are walked
+// once: nodes found whole are remembered in a bitmap over the rows of the chunk index, a bit each.
+// One thread.
+#ifndef FS_STORE_MAP_CHECK_H
+#define FS_STORE_MAP_CHECK_H
+
+#include "fs/store/store.h"
+
+struct map_check;
+
+int map_check_new(struct store *store, struct map_check **ret_check, struct error *err);
+struct map_check *map_check_free(struct map_check *check);
+
+// Copies in this pack do not count: it is missing or cannot be read.
+int map_check_avoid(struct map_check *check, int64_t pack_id, struct error *err);
+
+struct map_gap {
+    uint64_t offset, length; // bytes of the disk that cannot be read
+    const char *why;         // of its first part; borrowed during the call
+};
+
+// Calls `fn` for each run of bytes that cannot be read, ascending. Returns 0 also when there are
+// some; fn's error, or -errno when the question cannot be answered.
+int map_check_snapshot(struct map_check *check, struct catalog_conn *conn,
+                       const struct digest *root, uint64_t capacity, uint32_t chunk_size,
+                       int (*fn)(const struct map_gap *gap, void *arg, struct error *err),
+                       void *arg, struct error *err);
+
+DEFINE_CLEANUP(struct map_check *, map_check_free)
+
+#endif
