@@ -11,7 +11,7 @@
 #include "fs/store/image.h"
 #include "tests/fuzz/fuzz_store.h"
 
-#define LEAVES_MAX 64
+#define LEAVES_MAX 16
 
 static struct digest id_of(unsigned number)
 {
