@@ -165,17 +165,25 @@ static int parse_age(const char *text, int64_t now, int64_t *ret_when)
     return 0;
 }
 
+static int parse_seconds(const char *text, int64_t *ret_when)
+{
+    int64_t seconds;
+    if (!take_number(&text, SECONDS_MAX, &seconds) || *text != '\0')
+        return -EINVAL;
+    *ret_when = seconds * CLOCK_SECOND;
+    return 0;
+}
+
 int clock_parse(const char *text, int64_t now, int64_t *ret_when)
 {
-    if (*text == '@') {
-        int64_t seconds;
-        text++;
-        if (!take_number(&text, SECONDS_MAX, &seconds) || *text != '\0')
-            return -EINVAL;
-        *ret_when = seconds * CLOCK_SECOND;
-        return 0;
-    }
-    if (strchr(text, '-'))
-        return parse_date(text, ret_when);
-    return parse_age(text, now, ret_when);
+    int64_t when = 0;
+    int rc;
+    if (*text == '@')
+        rc = parse_seconds(text + 1, &when);
+    else
+        rc = strchr(text, '-') ? parse_date(text, &when) : parse_age(text, now, &when);
+    // The first moment of 1970 was given: a caller must not take it for "no time given".
+    if (rc == 0)
+        *ret_when = when ? when : 1;
+    return rc;
 }

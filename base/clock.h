@@ -20,8 +20,8 @@ char *clock_to_iso(int64_t when, char text[CLOCK_ISO_SIZE]);
 char *clock_to_compact(int64_t when, char text[CLOCK_ISO_SIZE]);
 
 // Parses what a user may give for --since/--until: "YYYY-MM-DD", "YYYY-MM-DDTHH:MM[:SS][Z]" (UTC,
-// 'T' may be a blank), "@UNIXSECONDS", or an age: "90s" "30m" "12h" "7d" "2w" before now. Returns 0
-// or -EINVAL.
+// 'T' may be a blank), "@UNIXSECONDS", or an age: "90s" "30m" "12h" "7d" "2w" before now. Never 0
+// ("not yet"): 1 stands for the first moment of 1970. Returns 0 or -EINVAL.
 int clock_parse(const char *text, int64_t now, int64_t *ret_when);
 
 #endif

@@ -72,6 +72,26 @@ int chain_get(struct catalog_conn *conn, int64_t id, struct chain_row *ret_row, 
     return rc < 0 ? rc : read_row(st, ret_row, err);
 }
 
+// A damaged index may lead to another row, and SQLite believes the index: the row is asked.
+static int ask_row(struct catalog_conn *conn, int64_t id, int64_t disk_id, int64_t number,
+                   struct error *err)
+{
+    static const struct query ask = {
+        "read a chain", "SELECT disk_id, number FROM backup_chains NOT INDEXED WHERE id = ?1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &ask, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 1 && statement_int(st) == disk_id && statement_int(st) == number)
+        return 0;
+    return error_set(err, -ERROR_CORRUPT, "catalog: chain %lld of a disk leads to another one",
+                     (long long)number);
+}
+
 int chain_find(struct catalog_conn *conn, int64_t disk_id, int64_t number,
                struct chain_row *ret_row, struct error *err)
 {
@@ -86,8 +106,15 @@ int chain_find(struct catalog_conn *conn, int64_t disk_id, int64_t number,
     rc = statement_step(st, err);
     if (rc < 0)
         return rc;
-    if (rc == 1)
-        return read_row(st, ret_row, err);
+    struct chain_row row;
+    if (rc == 1) {
+        rc = read_row(st, &row, err);
+        if (rc == 0)
+            rc = ask_row(conn, row.id, disk_id, number, err);
+        if (rc == 0)
+            *ret_row = row;
+        return rc;
+    }
     struct disk_row disk;
     rc = disk_get(conn, disk_id, &disk, err);
     if (rc < 0)
@@ -143,6 +170,8 @@ int chain_each(struct catalog_conn *conn, int64_t disk_id,
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct chain_row row;
         rc = read_row(st, &row, err);
+        if (rc == 0)
+            rc = ask_row(conn, row.id, disk_id, row.number, err);
         if (rc == 0)
             rc = fn(&row, arg, err);
     }

@@ -180,6 +180,7 @@ static void bind_completion(struct statement *st, const struct snapshot_completi
     statement_bind_size(st, 16, completion->read_bytes);
     statement_bind_size(st, 17, completion->changed_bytes);
     statement_bind_size(st, 18, completion->new_bytes);
+    statement_bind_blob(st, 19, completion->record.bytes, DIGEST_SIZE);
 }
 
 static int complete_row(struct catalog_conn *conn, const struct snapshot_completion *completion,
@@ -191,7 +192,7 @@ static int complete_row(struct catalog_conn *conn, const struct snapshot_complet
         "   SET state = 'completed', finished_at = ?3, uuid = ?4, tags = ?5, chain_id = ?6, "
         "       parent_id = ?7, number = ?8, kind = ?9, taken_at = ?10, capacity = ?11, "
         "       chunk_size = ?12, digest = ?13, change_id = ?14, data_bytes = ?15, "
-        "       read_bytes = ?16, changed_bytes = ?17, new_bytes = ?18 "
+        "       read_bytes = ?16, changed_bytes = ?17, new_bytes = ?18, record = ?19 "
         " WHERE job_id = ?1 AND disk_id = ?2 AND state = 'running'"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &complete, &st, err);

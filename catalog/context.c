@@ -157,7 +157,17 @@ int context_find(struct catalog_conn *conn, const char *name, struct context_row
     rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no VM named %s", name);
-    return rc < 0 ? rc : read_row(st, ret_row, err);
+    struct context_row row;
+    if (rc > 0)
+        rc = read_row(st, &row, err);
+    // A damaged index may lead to another row, and SQLite believes the index: the row is asked.
+    if (rc == 0)
+        rc = context_get(conn, row.id, &row, err);
+    if (rc == 0 && strcmp(row.name, name) != 0)
+        rc = error_set(err, -ERROR_CORRUPT, "catalog: find a VM: %s leads to %s", name, row.name);
+    if (rc == 0)
+        *ret_row = row;
+    return rc;
 }
 
 int context_each(struct catalog_conn *conn,

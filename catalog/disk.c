@@ -158,8 +158,19 @@ int disk_find(struct catalog_conn *conn, int64_t context_id, const char *name,
     rc = statement_step(st, err);
     if (rc < 0)
         return rc;
-    if (rc == 1)
-        return read_row(st, ret_row, err);
+    struct disk_row row;
+    if (rc == 1) {
+        rc = read_row(st, &row, err);
+        // A damaged index may lead to another row, and SQLite believes the index: the row is asked.
+        if (rc == 0)
+            rc = disk_get(conn, row.id, &row, err);
+        if (rc == 0 && (row.context_id != context_id || strcmp(row.name, name) != 0))
+            rc = error_set(err, -ERROR_CORRUPT, "catalog: find a disk: %s leads to %s/%s", name,
+                           row.context_name, row.name);
+        if (rc == 0)
+            *ret_row = row;
+        return rc;
+    }
     struct context_row context;
     rc = context_get(conn, context_id, &context, err);
     return rc < 0 ? rc : error_set(err, -ENOENT, "no disk named %s in VM %s", name, context.name);

@@ -148,6 +148,7 @@ static void bind_content(struct statement *st, const struct snapshot_row *row)
     statement_bind_size(st, 16, row->read_bytes);
     statement_bind_size(st, 17, row->changed_bytes);
     statement_bind_size(st, 18, row->new_bytes);
+    statement_bind_blob(st, 19, row->record.bytes, DIGEST_SIZE);
 }
 
 int rebuild_insert_snapshot(struct catalog_conn *conn, const struct snapshot_row *row,
@@ -158,9 +159,9 @@ int rebuild_insert_snapshot(struct catalog_conn *conn, const struct snapshot_row
         "INSERT INTO backup_disks (uuid, job_id, disk_id, context_id, state, tags, started_at, "
         "                          finished_at, chain_id, number, kind, taken_at, capacity, "
         "                          chunk_size, digest, change_id, data_bytes, read_bytes, "
-        "                          changed_bytes, new_bytes) "
+        "                          changed_bytes, new_bytes, record) "
         "VALUES (?1, ?2, ?3, (SELECT context_id FROM vm_disks WHERE id = ?3), 'completed', ?4, ?5, "
-        "        ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"};
+        "        ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &query, &st, err);
     if (rc < 0)

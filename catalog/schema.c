@@ -118,6 +118,8 @@ static const char version_1[] =
     "  capacity INTEGER CHECK (capacity >= 0),"
     "  chunk_size INTEGER CHECK (chunk_size > 0 AND chunk_size & (chunk_size - 1) = 0),"
     "  digest BLOB CHECK (length(digest) = 32),"
+    // The id of the snapshot's own record: what this row says is checked against it.
+    "  record BLOB CHECK (length(record) = 32),"
     "  change_id TEXT NOT NULL DEFAULT '',"
     "  data_bytes INTEGER NOT NULL DEFAULT 0 CHECK (data_bytes >= 0),"
     "  read_bytes INTEGER NOT NULL DEFAULT 0 CHECK (read_bytes >= 0),"
@@ -133,7 +135,7 @@ static const char version_1[] =
     "  CHECK ((state = 'completed') = (uuid IS NOT NULL AND tags IS NOT NULL"
     "    AND chain_id IS NOT NULL AND number IS NOT NULL AND kind IS NOT NULL"
     "    AND taken_at IS NOT NULL AND capacity IS NOT NULL AND chunk_size IS NOT NULL"
-    "    AND digest IS NOT NULL)),"
+    "    AND digest IS NOT NULL AND record IS NOT NULL)),"
     "  CHECK (state = 'completed' OR (forgotten_at IS NULL AND protected = 0)),"
     "  CHECK (forgotten_at IS NULL OR protected = 0)"
     ") STRICT;"

@@ -11,15 +11,18 @@
 #include <string.h>
 
 #define SELECT_SNAPSHOT                                                                            \
-    "SELECT b.id, b.uuid, b.job_id, b.disk_id, b.context_id, c.name, d.name, b.state, b.reason, "  \
+    "SELECT b.id, b.uuid, b.job_id, b.disk_id, b.context_id, c.name, d.name, c.uuid, d.uuid, "     \
+    "       b.state, b.reason, "                                                                   \
     "       j.\"trigger\", coalesce(b.tags, j.tags), b.started_at, b.finished_at, b.chain_id, "    \
-    "       h.number, b.parent_id, p.number, p.kind, p.taken_at, b.number, b.kind, b.taken_at, "   \
-    "       b.capacity, b.chunk_size, b.digest, b.change_id, b.data_bytes, b.read_bytes, "         \
+    "       h.number, h.uuid, b.parent_id, p.number, p.kind, p.taken_at, b.number, b.kind, "       \
+    "b.taken_at, "                                                                                 \
+    "       b.capacity, b.chunk_size, b.digest, b.record, b.change_id, b.data_bytes, "             \
+    "b.read_bytes, "                                                                               \
     "       b.changed_bytes, b.new_bytes, b.protected, b.forgotten_at "                            \
     "  FROM backup_disks b JOIN vm_disks d ON d.id = b.disk_id "                                   \
     "       JOIN vm_backup_contexts c ON c.id = b.context_id "                                     \
     "       JOIN backup_jobs j ON j.id = b.job_id "                                                \
-    "       LEFT JOIN backup_chains h ON h.id = b.chain_id "                                       \
+    "       LEFT JOIN backup_chains h ON h.id = b.chain_id AND h.disk_id = b.disk_id "             \
     "       LEFT JOIN backup_disks p ON p.id = b.parent_id "
 
 #define IS_THERE "b.state = 'completed' AND b.forgotten_at IS NULL "
@@ -57,6 +60,8 @@ static void read_identity(struct statement *st, struct snapshot_row *row)
     row->context_id = statement_int(st);
     statement_text(st, row->context_name, sizeof(row->context_name));
     statement_text(st, row->disk_name, sizeof(row->disk_name));
+    statement_text(st, row->context_uuid, sizeof(row->context_uuid));
+    statement_text(st, row->disk_uuid, sizeof(row->disk_uuid));
     row->state = job_state_from_word(statement_word(st));
     statement_text(st, row->reason, sizeof(row->reason));
     row->trigger = job_trigger_from_word(statement_word(st));
@@ -72,6 +77,7 @@ static int read_row(struct statement *st, struct snapshot_row *ret_row, struct e
     read_identity(st, &row);
     row.chain_id = statement_int(st);
     row.chain_number = statement_int(st);
+    statement_text(st, row.chain_uuid, sizeof(row.chain_uuid));
     read_parent(st, &row);
     row.number = statement_int(st);
     row.kind = snapshot_kind_from_word(statement_word(st));
@@ -79,6 +85,7 @@ static int read_row(struct statement *st, struct snapshot_row *ret_row, struct e
     row.capacity = statement_size(st);
     row.chunk_size = statement_size32(st);
     statement_digest(st, &row.digest);
+    statement_digest(st, &row.record);
     statement_text(st, row.change_id, sizeof(row.change_id));
     row.data_bytes = statement_size(st);
     row.read_bytes = statement_size(st);
@@ -141,6 +148,9 @@ int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
     bool found = rc == 1;
     if (found)
         rc = read_row(st, &row, err);
+    if (found && rc == 0 && row.chain_id != chain_id)
+        rc = error_set(err, -ERROR_CORRUPT, "catalog: find a snapshot: %s is of another chain",
+                       name);
     if (rc < 0)
         return rc;
     char exact[SNAPSHOT_NAME_SIZE];

@@ -28,7 +28,8 @@ struct snapshot_row { // a per-disk row, completed or not
     int64_t id;
     char uuid[UUID_TEXT_SIZE]; // the snapshot's own
     int64_t job_id, disk_id, context_id;
-    char context_name[NAME_SIZE], disk_name[NAME_SIZE]; // joined
+    char context_name[NAME_SIZE], disk_name[NAME_SIZE]; // joined, as what follows
+    char context_uuid[UUID_TEXT_SIZE], disk_uuid[UUID_TEXT_SIZE];
     enum job_state state;
     char reason[REASON_TEXT_SIZE];
     enum job_trigger trigger;  // joined from the job
@@ -36,6 +37,7 @@ struct snapshot_row { // a per-disk row, completed or not
     int64_t started_at, finished_at;
     // set on completion
     int64_t chain_id, chain_number, parent_id; // parent_id 0 = none
+    char chain_uuid[UUID_TEXT_SIZE];           // joined
     char parent_name[64]; // joined: the parent's folder name, "" when none or forgotten
     int64_t number;       // in its chain: 1, 2, …
     enum snapshot_kind kind;
@@ -43,6 +45,7 @@ struct snapshot_row { // a per-disk row, completed or not
     uint64_t capacity;
     uint32_t chunk_size;
     struct digest digest; // the map's root id
+    struct digest record; // id of the snapshot's own record
     char change_id[CHANGE_ID_SIZE];
     uint64_t data_bytes;    // allocated: not holes, counted in whole chunks but for the disk's end
     uint64_t read_bytes;    // read from the source
@@ -72,7 +75,7 @@ struct snapshot_completion {
     int64_t finished_at; // 0 = now
     uint64_t capacity;
     uint32_t chunk_size;
-    struct digest digest;
+    struct digest digest, record;
     const char *change_id;
     uint64_t data_bytes, read_bytes, changed_bytes, new_bytes;
 };

@@ -25,6 +25,7 @@ struct work {
     struct snapshot_row parent;
     int64_t number;
     int64_t taken_at, started_at, finished_at;
+    struct digest record;
     char uuid[UUID_TEXT_SIZE];
     uint64_t new_bytes;
 };
@@ -84,11 +85,24 @@ static int start_chain(struct work *work, struct catalog_conn *conn, struct erro
     return r;
 }
 
+// Building on a row that is not what its record says would record wrong content as unchanged.
+// Returns 1, 0 with what is wrong in *damage, or -errno.
+static int prove_parent(struct work *work, struct catalog_conn *conn, struct error *damage,
+                        struct error *err)
+{
+    int r = snapshot_record_check(work->store, conn, &work->parent, damage);
+
+    if (r == -ERROR_CORRUPT)
+        return 0;
+    return r < 0 ? error_set(err, r, "%s", error_message(damage)) : 1;
+}
+
 static int decide_with(struct work *work, struct catalog_conn *conn, struct error *err)
 {
     const struct disk_backup *backup = work->backup;
     enum backup_mode mode = backup->job->mode;
     const char *why = "a full backup was asked for";
+    struct error damage = ERROR_INIT;
     int r = 0;
 
     if (backup->foreign)
@@ -97,6 +111,10 @@ static int decide_with(struct work *work, struct catalog_conn *conn, struct erro
         r = disk_backup_can_go_on(conn, backup->disk, backup->source_text,
                                   source_capacity(backup->source), &work->parent, &work->chain,
                                   &why, err);
+    if (r > 0) {
+        r = prove_parent(work, conn, &damage, err);
+        why = error_message(&damage);
+    }
     if (r < 0)
         return r;
     work->continues = r > 0;
@@ -279,7 +297,6 @@ static int record_snapshot(struct work *work, struct error *err)
 {
     AUTO_FREE struct snapshot_record *record = calloc(1, sizeof(*record));
     struct context_row context;
-    struct digest id;
     int r = record ? read_context(work, &context, err) : error_set(err, -ENOMEM, "out of memory");
 
     if (r == 0) {
@@ -287,7 +304,7 @@ static int record_snapshot(struct work *work, struct error *err)
         r = fault_hit(FAULT_SNAPSHOT_RECORD, err);
     }
     if (r == 0)
-        r = snapshot_record_put(work->writer, record, &id, err);
+        r = snapshot_record_put(work->writer, record, &work->record, err);
     if (r == 0)
         r = store_writer_seal(work->writer, err);
     if (r == 0)
@@ -316,6 +333,7 @@ static int complete_in(struct work *work, struct catalog_conn *conn, struct erro
                                              .capacity = work->chain.capacity,
                                              .chunk_size = work->chain.chunk_size,
                                              .digest = work->read.root,
+                                             .record = work->record,
                                              .change_id = work->uuid,
                                              .data_bytes = work->read.data_bytes,
                                              .read_bytes = work->read.read_bytes,

@@ -391,6 +391,7 @@ static int insert_snapshot(struct replay *replay, const struct event *event, int
     row->capacity = record->capacity;
     row->chunk_size = record->chunk_size;
     row->digest = record->digest;
+    row->record = event->id;
     row->data_bytes = record->data_bytes;
     row->read_bytes = record->read_bytes;
     row->changed_bytes = record->changed_bytes;

@@ -8,6 +8,7 @@
 #include "catalog/snapshot.h"
 #include "fs/job/backup.h"
 #include "fs/job/restore_copy.h"
+#include "fs/store/snapshot_record.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +41,10 @@ static int open_snapshot(struct restore *restore, struct error *err)
     r = catalog_read_begin(restore->engine->repository.catalog, &conn, err);
     if (r < 0)
         return r;
-    return snapshot_get(conn, id, &restore->snapshot, err);
+    r = snapshot_get(conn, id, &restore->snapshot, err);
+    if (r == 0)
+        r = snapshot_record_check(restore->engine->repository.store, conn, &restore->snapshot, err);
+    return r;
 }
 
 static int open_target(struct restore *restore, struct error *err)

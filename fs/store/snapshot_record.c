@@ -175,3 +175,54 @@ int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *
     *ret_record = record;
     return 0;
 }
+
+// --- a row of the catalog against the record
+
+// What differs, NULL when nothing does. Names may change in a snapshot's life; uuids do not.
+static const char *difference(const struct snapshot_row *row, const struct snapshot_record *record)
+{
+    if (strcmp(row->uuid, record->uuid) != 0)
+        return "uuid";
+    if (strcmp(row->context_uuid, record->context_uuid) != 0)
+        return "VM";
+    if (strcmp(row->disk_uuid, record->disk_uuid) != 0)
+        return "disk";
+    if (strcmp(row->chain_uuid, record->chain_uuid) != 0 ||
+        row->chain_number != record->chain_number)
+        return "chain";
+    if (row->number != record->number)
+        return "number";
+    if (row->kind != record->kind)
+        return "kind";
+    if (row->taken_at != record->taken_at)
+        return "time";
+    if (row->capacity != record->capacity)
+        return "size";
+    if (row->chunk_size != record->chunk_size)
+        return "chunk size";
+    return digest_equal(&row->digest, &record->digest) ? NULL : "digest";
+}
+
+int snapshot_record_check(struct store *store, struct catalog_conn *conn,
+                          const struct snapshot_row *row, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    AUTO_FREE void *data = NULL;
+    struct snapshot_record record;
+    char name[SNAPSHOT_NAME_SIZE];
+    const char *wrong;
+    size_t len;
+    int r = store_get(store, conn, RECORD_SNAPSHOT, &row->record, true, &data, &len, &local);
+
+    if (r == 0)
+        r = snapshot_record_parse(data, len, &record, &local);
+    if (r < 0)
+        return error_set(err, r, "the record of snapshot %s: %s", snapshot_name(row, name),
+                         error_message(&local));
+    wrong = difference(row, &record);
+    if (wrong)
+        return error_set(err, -ERROR_CORRUPT,
+                         "the catalog gives snapshot %s another %s than its record",
+                         snapshot_name(row, name), wrong);
+    return 0;
+}

@@ -8,7 +8,7 @@
 
 #include "base/digest.h"
 #include "base/name.h"
-#include "catalog/types.h"
+#include "catalog/snapshot.h"
 #include "fs/store/store.h"
 
 struct snapshot_record {
@@ -48,5 +48,12 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
 // name_check() refuses.
 int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *ret_record,
                           struct error *err);
+
+// Before a snapshot is read: does the catalog's row say of it what its own record says? SQLite's
+// pages have no checksums, so a changed byte in the catalog may be a disk's size or a number; the
+// record is proved by its id. -ERROR_CORRUPT "the catalog gives snapshot 0003-… another …". `conn`
+// NULL: a lease is taken for the call.
+int snapshot_record_check(struct store *store, struct catalog_conn *conn,
+                          const struct snapshot_row *row, struct error *err);
 
 #endif

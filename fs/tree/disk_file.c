@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "fs/store/image.h"
+#include "fs/store/snapshot_record.h"
 #include "fs/tree/tree_state.h"
 
 #include <stdatomic.h>
@@ -63,6 +64,8 @@ static int open_image(struct tree *tree, int64_t snapshot_id, struct image **ret
         if (r < 0)
             return r;
         r = node_load(conn, node, &row, err);
+        if (r == 0)
+            r = snapshot_record_check(engine_store(tree->engine), conn, &row.snapshot, err);
         if (r < 0)
             return r;
     }

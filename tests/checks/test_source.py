@@ -138,7 +138,7 @@ def test_nothing_prints_or_exits_below_tools(_):
     eq([f for f in found if f not in allowed], [], "places")
 
 
-@each(["tools/install-deps", "tools/demo", "tests/run", ".ci/run"])
+@each(["tools/install-deps", "tools/demo", "tests/run", "tests/fuzz/run", ".ci/run"])
 def test_scripts_are_well_formed(case, name):
     path = SOURCE_ROOT / name
     check(os.access(path, os.X_OK), f"{name} is executable")

@@ -147,6 +147,7 @@ static inline struct snapshot_completion fixture_completion(int64_t job_id, int6
         .capacity = 1 << 20,
         .chunk_size = FIXTURE_CHUNK_SIZE,
         .digest = {{1, 2, 3}},
+        .record = {{4, 5, 6}},
         .change_id = "change",
         .data_bytes = 400,
         .read_bytes = 300,

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes the seeds of the fuzz targets, from real structures: make_seeds.py FOLDER
+
+The pack, its map node and its snapshot record are those of docs/FORMAT.md's annotated dump."""
+import os
+import re
+import struct
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def dump():
+    text = (ROOT / "docs/FORMAT.md").read_text()
+    text = text[text.index("<!-- dump: begin -->"):text.index("<!-- dump: end -->")]
+    return b"".join(bytes.fromhex(line) for line in
+                    re.findall(r"^  [0-9a-f]{6}  ((?:[0-9a-f]{2} ?)+) ", text, re.M))
+
+
+def texts():
+    names = ["web1", "a", "A.b-c_9", "x" * 64, "x" * 65, "chain-0001", "chain-1", "README", "-a",
+             "tag:1", "web1/vda", "vms/v/d", "v/d/chain-0001/0001-full-20261121T065500Z", "v/",
+             "v/d/latest", "v/d", "chain-99999", "chain-9223372036854775807", "..", "\x01\x7f"]
+    return {
+        "names": names, "catalog_path": names,
+        "backup_request": ["", "auto", "full tag=a tag=b", "incremental trigger=scheduled\n",
+                           "tag=a tag=a", "full incremental", "trigger=pre_restore_safety", "\0",
+                           "tag=" + "x" * 64 + " tag=" + "y" * 64, "auto\ttag=a:b"],
+        "restore_request": ["/t", "safety=off /t", "/t safety=on\n", "/a b c", "safety=off", "x",
+                            "safety=on /t safety=off", "/" + "x" * 300, "/\x01", " /t "],
+        "source_check": ["/dev/vg0/web1", "/", "qcow2:/x", "nbd+unix:///d?socket=/s", "x", "/\n",
+                         "/" + "p" * 4094, "/" + "p" * 4095, "a+b-c.d:x", ""],
+        "sizes": ["65536", "64K", "64KiB", "64KB", "1p", "18446744073709551615", "-5", "+7",
+                  "18446744073709551616", "16384P", "99999999999999999999K", " 1", "1000", ""],
+        "mount_options": ["", "allow_other,cache=64M", "fsname=x,rw", "ro", "x-systemd.automount",
+                          "comment=a,noauto,nofail", "cache=64KB", "fsname=", "allow_other,,"],
+    }
+
+
+def clocks():
+    now = struct.pack("<Q", 1795244100 * 10**9 * 2)
+    return [now + text.encode() for text in (
+        "2026-11-21", "2026-11-21T06:55:00Z", "2026-11-21 06:55", "@1795244100", "90s", "30m", "7d",
+        "2w", "1970-01-01", "@0", "2262-04-11T23:47:16Z", "9999-12-31", "2024-02-30", "0s", "h")]
+
+
+def maps():
+    def tree(capacity, shift, *nodes):
+        out = struct.pack("<QB", capacity, shift)
+        for level, places in nodes:
+            out += bytes([level, shift, len(places)]) + b"".join(bytes(p) for p in places)
+        return out
+
+    mib = 1 << 20
+    return [tree(4 * mib, 14, (0, [(0, 9), (255, 8)])),
+            tree(8 * mib, 14, (1, [(0, 2), (1, 3)]), (0, [(3, 9)]), (0, [(255, 9)])),
+            tree(8 * mib, 14, (1, [(0, 1)])), tree(8 * mib, 14, (1, [(0, 2), (1, 2)]), (0, [])),
+            tree(1 << 36, 14, (2, [(1, 2), (7, 2)]), (1, [(4, 3), (200, 3)]), (0, [(0, 1)])),
+            tree(2**64 - 1, 14, (6, [(3, 2), (4, 1)]), (5, [(0, 3)])), tree(0, 16, (0, [])),
+            tree(4 * mib, 16, (0, [(64, 9)]))]
+
+
+def config():
+    return ("format 1\nuuid ee000000-0000-4000-8000-000000000001\ncreated 2026-11-21T06:55:00Z\n"
+            "chunk_size 65536\ncompression_level 1\nfeatures -\nfingerprint_secret "
+            + "0f" * 192 + "\n")
+
+
+def seeds():
+    pack = dump()
+    node, record = pack[0xcb:0x11b], pack[0x15b:0x418]
+    full = b"BTMN\1\0\x10\0" + struct.pack("<H", 256) + bytes(6) + b"\xff" * 32 + b"\x11" * 8192
+    yield from texts().items()
+    yield "clock", clocks()
+    yield "map_tree", maps()
+    yield "map_node", [node, full, b"BTMN\1\6\x0e\0" + bytes(40)]
+    yield "snapshot_record", [record, record.replace(b'"source":"/dev/vg0/web1"',
+                                                     b'"source_hex":"2fff"'),
+                              record.replace(b'"tags":""', b'"tags":"a,b"')]
+    yield "repo_config", ["R" + config(), "R" + config().replace("features -", "features x"),
+                          " " + config(), "Rformat 2\n", "R" + config().replace("65536", "16384")]
+    pieces = [pack[:64], pack[64:128], pack[0x418:0x450], pack[-48:]]
+    size = struct.pack("<Q", len(pack))
+    yield "pack_structures", [bytes([which + repair]) + size + piece
+                              for which, piece in enumerate(pieces) for repair in (0, 4)]
+    yield "pack_file", [bytes([flags]) + pack for flags in (0, 3, 7)]
+    leaf = struct.Struct("<QBB")
+    yield "fingerprint_cache", [b"\3" + leaf.pack(0, 5, 0) + leaf.pack(9, 6, 0), b"\3", b"\1",
+                                b"\3" + leaf.pack(3, 5, 0) + leaf.pack(9, 6, 1),
+                                b"\3" + leaf.pack(9, 5, 0) + leaf.pack(3, 6, 0) + b"x"]
+
+
+def main():
+    for target, inputs in seeds():
+        folder = Path(sys.argv[1]) / target
+        os.makedirs(folder, exist_ok=True)
+        for number, data in enumerate(inputs):
+            data = data.encode() if isinstance(data, str) else data
+            (folder / f"seed-{number:02}").write_bytes(data)
+
+
+main()
