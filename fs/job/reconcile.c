@@ -71,8 +71,8 @@ static void describe(const struct job_row *row, char *text, size_t size)
 {
     if (row->kind == JOB_PRUNE) {
         snprintf(text, size,
-                 "interrupted: the process that ran it ended before the job did; nothing was "
-                 "forgotten");
+                 "interrupted: the process that ran it ended before the job did; what its "
+                 "sealed notes say is forgotten, else nothing");
         return;
     }
     if (row->kind != JOB_RESTORE) {

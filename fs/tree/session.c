@@ -131,6 +131,9 @@ static int run_loop(struct fuse_session *session, struct error *err)
     fuse_loop_cfg_set_max_threads(config, LOOP_THREADS);
     int r = fuse_session_loop_mt(session, config);
     fuse_loop_cfg_destroy(config);
+    // A lazy unmount cuts the connection off; that is an end, not a failure.
+    if (r == -ECONNABORTED || r == -ENODEV)
+        r = 0;
     return r < 0 ? error_set_errno(err, r, "the FUSE loop ended") : 0;
 }
 
