@@ -120,11 +120,6 @@ int source_next_data(struct source *source, uint64_t offset, uint64_t *ret_start
                            ret_end, source->path, err);
 }
 
-void source_will_read(struct source *source, uint64_t offset, uint64_t len)
-{
-    posix_fadvise(source->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
-}
-
 int source_check_unchanged(struct source *source, struct error *err)
 {
     uint64_t size;

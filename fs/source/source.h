@@ -47,9 +47,6 @@ int source_read(struct source *source, void *buf, size_t len, uint64_t offset, s
 int source_next_data(struct source *source, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end,
                      struct error *err);
 
-// Tells the kernel what comes next (posix_fadvise WILLNEED).
-void source_will_read(struct source *source, uint64_t offset, uint64_t len);
-
 // After the last read: -EIO when the capacity is no longer what it was at source_open().
 int source_check_unchanged(struct source *source, struct error *err);
 

@@ -105,7 +105,6 @@ static void test_reads(void **state)
     char buf[8];
     struct error err = ERROR_INIT;
     assert_int_equal(source_capacity(source), 1000003);
-    source_will_read(source, 0, MIB);
     assert_int_equal(source_read(source, buf, 8, 1000003 - 8, NULL), 0);
     assert_memory_equal(buf, "\0\0\0\0data", 8);
     assert_int_equal(source_read(source, buf, 0, 1000003, NULL), 0);
