@@ -286,11 +286,12 @@ void catalog_read_end(struct catalog_conn *conn)
         connection_close(conn);
 }
 
-int catalog_quick_check(struct catalog_conn *conn, struct error *err)
+int catalog_check(struct catalog_conn *conn, bool full, struct error *err)
 {
-    static const struct query check = {"check", "PRAGMA quick_check(1)"};
+    static const struct query quick_check = {"check", "PRAGMA quick_check(1)"};
+    static const struct query integrity_check = {"check", "PRAGMA integrity_check(1)"};
     AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &check, &st, err);
+    int rc = statement_begin(conn, full ? &integrity_check : &quick_check, &st, err);
     if (rc == 0)
         rc = statement_step(st, err);
     if (rc < 0)

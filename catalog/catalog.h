@@ -23,6 +23,8 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct catalog;
 struct catalog_conn;
 
@@ -58,8 +60,9 @@ void catalog_write_rollback(struct catalog_conn *conn);
 int catalog_read_begin(struct catalog *catalog, struct catalog_conn **ret_conn, struct error *err);
 void catalog_read_end(struct catalog_conn *conn);
 
-// `PRAGMA quick_check` and `foreign_key_check`: 0 or -ERROR_CORRUPT with the first finding.
-int catalog_quick_check(struct catalog_conn *conn, struct error *err);
+// `PRAGMA quick_check` or, with `full`, `integrity_check` (which compares indexes with their tables
+// too), and `foreign_key_check`: 0 or -ERROR_CORRUPT with the first finding.
+int catalog_check(struct catalog_conn *conn, bool full, struct error *err);
 
 DEFINE_CLEANUP(struct catalog *, catalog_close)
 DEFINE_CLEANUP(struct catalog_conn *, catalog_write_rollback)

@@ -66,6 +66,7 @@ static int each_record(struct statement *st,
         row.raw_length = statement_size32(st);
         row.kind = (uint8_t)statement_size(st);
         row.codec = (uint8_t)statement_size(st);
+        statement_digest(st, &row.base);
         rc = statement_check_row(st, err);
         if (rc == 0)
             rc = fn(&row, arg, err);
@@ -79,7 +80,7 @@ int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
 {
     static const struct query each = {
         "list the records of a pack",
-        "SELECT id, \"offset\", stored_length, raw_length, kind, codec FROM chunks "
+        "SELECT id, \"offset\", stored_length, raw_length, kind, codec, base FROM chunks "
         " WHERE pack_id = ?1 ORDER BY \"offset\""};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
@@ -95,7 +96,7 @@ int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
 {
     static const struct query each = {
         "list the records of a kind",
-        "SELECT id, \"offset\", stored_length, raw_length, kind, codec FROM chunks "
+        "SELECT id, \"offset\", stored_length, raw_length, kind, codec, base FROM chunks "
         " WHERE kind = ?1 GROUP BY id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);

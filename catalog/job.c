@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A job's life in backup_jobs, job_restores and job_prunes: one state machine. A transition is an
+// A job's life in backup_jobs and the tables of its kind: one state machine. A transition is an
 // UPDATE that names the state it comes from; when it changes no row, the job was elsewhere and the
 // caller hears -EPROTO. Owns the totals in vm_backup_contexts. Per-disk rows are made here with
 // their job and ended here with it; in between they belong to completion.c. Reading is in
@@ -18,6 +18,8 @@ static int check_scope(struct catalog_conn *conn, const struct job_new *job, str
         "look for a disk to back up",
         "SELECT 1 FROM vm_disks WHERE context_id = ?1 AND (?2 IS NULL OR id = ?2) LIMIT 1"};
     struct context_row context;
+    if (job->context_id == 0 && job_kind_is_upkeep(job->kind))
+        return 0;
     int rc = context_get(conn, job->context_id, &context, err);
     if (rc < 0)
         return rc;
@@ -54,7 +56,7 @@ static int insert_job(struct catalog_conn *conn, const struct job_new *job, int6
     statement_bind_key(st, 2, job_kind_to_word(job->kind));
     statement_bind_key(st, 3, job_trigger_to_word(job->trigger));
     statement_bind_key(st, 4, backup_mode_to_word(job->mode));
-    statement_bind_int(st, 5, job->context_id);
+    statement_bind_optional(st, 5, job->context_id);
     statement_bind_optional(st, 6, job->disk_id);
     statement_bind_text(st, 7, job->tags ? job->tags : "", TAGS_TEXT_SIZE);
     statement_bind_int(st, 8, clock_now());
@@ -97,6 +99,22 @@ static int insert_prune(struct catalog_conn *conn, int64_t id, const struct job_
     return statement_run(st, err);
 }
 
+static int insert_upkeep(struct catalog_conn *conn, int64_t id, const struct job_new *job,
+                         struct error *err)
+{
+    static const struct query insert = {
+        "add an upkeep job",
+        "INSERT INTO job_upkeep (job_id, snapshot_id, words) VALUES (?1, ?2, ?3)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &insert, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
+    statement_bind_optional(st, 2, job->upkeep_snapshot_id);
+    statement_bind_text(st, 3, job->upkeep_words ? job->upkeep_words : "", UPKEEP_WORDS_SIZE);
+    return statement_run(st, err);
+}
+
 // A pending row for every disk in the job's scope that has none yet.
 static int insert_disk_rows(struct catalog_conn *conn, int64_t job_id, struct error *err)
 {
@@ -126,9 +144,14 @@ int job_insert(struct catalog_conn *conn, const struct job_new *job, int64_t *re
         rc = insert_job(conn, job, &id, err);
     if (rc < 0)
         return rc;
-    rc = job->kind == JOB_RESTORE ? insert_restore(conn, id, job, err)
-         : job->kind == JOB_PRUNE ? insert_prune(conn, id, job, err)
-                                  : insert_disk_rows(conn, id, err);
+    if (job->kind == JOB_BACKUP)
+        rc = insert_disk_rows(conn, id, err);
+    else if (job->kind == JOB_RESTORE)
+        rc = insert_restore(conn, id, job, err);
+    else if (job->kind == JOB_PRUNE)
+        rc = insert_prune(conn, id, job, err);
+    else
+        rc = insert_upkeep(conn, id, job, err);
     if (rc == 0)
         *ret_id = id;
     return rc;
@@ -379,4 +402,20 @@ int job_set_prune_result(struct catalog_conn *conn, int64_t id, const char *poli
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "job %lld is no prune", (long long)id);
     return rc;
+}
+
+int job_set_figure(struct catalog_conn *conn, int64_t job_id, const char *name, int64_t value,
+                   struct error *err)
+{
+    static const struct query set = {
+        "record a figure of a job",
+        "INSERT OR REPLACE INTO job_figures (job_id, name, value) VALUES (?1, ?2, ?3)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, job_id);
+    statement_bind_key(st, 2, name);
+    statement_bind_int(st, 3, value);
+    return statement_run(st, err);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Jobs (table backup_jobs), their details by kind (job_restores, job_prunes) and their log
-// (job_log).
+// Jobs (table backup_jobs), their details by kind (job_restores, job_prunes, job_upkeep), the
+// figures some leave (job_figures) and their log (job_log).
 //
 // One accepted trigger makes exactly one row, walked pending → running → completed | failed |
 // cancelled; a transition from any other state is refused with -EPROTO, so a job cannot end twice.
@@ -19,9 +19,9 @@ struct job_row {
     enum job_kind kind;
     enum job_state state;
     enum job_trigger trigger;
-    enum backup_mode mode; // backup jobs; unknown for others
-    int64_t context_id;
-    char context_name[NAME_SIZE]; // joined
+    enum backup_mode mode;        // backup jobs; unknown for others
+    int64_t context_id;           // 0 = the whole repository (upkeep jobs only)
+    char context_name[NAME_SIZE]; // joined, "" when context_id is 0
     int64_t disk_id;              // the one disk it was asked for, 0 = every disk of the VM
     char disk_name[NAME_SIZE];    // joined, "" when disk_id is 0
     char tags[TAGS_TEXT_SIZE];
@@ -39,6 +39,9 @@ struct job_row {
     // prune jobs only
     char prune_policy[RETENTION_TEXT_SIZE]; // asked for, then applied; "" = the VM's, not run yet
     int64_t prune_kept, prune_forgotten, prune_skipped; // snapshots
+    // verify, gc and check jobs only
+    int64_t upkeep_snapshot_id; // the one it is about; 0 when none, or forgotten since
+    char upkeep_words[UPKEEP_WORDS_SIZE];
 };
 
 // What a new job is; all times and states are the catalog's to set.
@@ -56,10 +59,13 @@ struct job_new {
     bool restore_safety;
     // prune jobs only
     const char *prune_policy; // NULL or "" = that of the VM
+    // verify, gc and check jobs only
+    int64_t upkeep_snapshot_id; // 0 = none
+    const char *upkeep_words;
 };
 
-// Writes the pending row (and job_restores or job_prunes); backup jobs get their backup_disks rows
-// in the same transaction, job row first. -ENOENT for a context without disks.
+// Writes the pending row (and job_restores, job_prunes or job_upkeep); backup jobs get their
+// backup_disks rows in the same transaction, job row first. -ENOENT for a context without disks.
 int job_insert(struct catalog_conn *conn, const struct job_new *job, int64_t *ret_id,
                struct error *err);
 
@@ -98,6 +104,19 @@ int job_set_prune_result(struct catalog_conn *conn, int64_t id, const char *poli
 // -ENOENT when none.
 int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
                            const char *policy, struct job_row *ret_row, struct error *err);
+
+// The pending upkeep job that was asked for exactly the same: kind, context and disk (0 = none),
+// snapshot and words. -ENOENT when none.
+int job_find_pending_upkeep(struct catalog_conn *conn, const struct job_new *job,
+                            struct job_row *ret_row, struct error *err);
+
+// What a job found out, as named numbers ("freed_bytes"): sets one, in the place of an older one.
+// `fn` gets them by name.
+int job_set_figure(struct catalog_conn *conn, int64_t job_id, const char *name, int64_t value,
+                   struct error *err);
+int job_figure_each(struct catalog_conn *conn, int64_t job_id,
+                    int (*fn)(const char *name, int64_t value, void *arg, struct error *err),
+                    void *arg, struct error *err);
 
 int job_get(struct catalog_conn *conn, int64_t id, struct job_row *ret_row, struct error *err);
 

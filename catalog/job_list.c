@@ -12,12 +12,15 @@
     "       j.disk_id, d.name, j.tags, j.created_at, j.started_at, j.finished_at, j.done_bytes, "  \
     "       j.total_bytes, j.reason, j.damage, CASE WHEN s.forgotten_at IS NULL THEN s.id END, "   \
     "       r.snapshot_name, r.target, r.safety, r.safety_job_id, r.compared_bytes, "              \
-    "       r.written_bytes, r.verified_bytes, p.policy, p.kept, p.forgotten, p.skipped "          \
-    "  FROM backup_jobs j JOIN vm_backup_contexts c ON c.id = j.context_id "                       \
+    "       r.written_bytes, r.verified_bytes, p.policy, p.kept, p.forgotten, p.skipped, "         \
+    "       CASE WHEN us.forgotten_at IS NULL THEN us.id END, u.words "                            \
+    "  FROM backup_jobs j LEFT JOIN vm_backup_contexts c ON c.id = j.context_id "                  \
     "       LEFT JOIN vm_disks d ON d.id = j.disk_id "                                             \
     "       LEFT JOIN job_restores r ON r.job_id = j.id "                                          \
     "       LEFT JOIN job_prunes p ON p.job_id = j.id "                                            \
-    "       LEFT JOIN backup_disks s ON s.id = r.snapshot_id "
+    "       LEFT JOIN backup_disks s ON s.id = r.snapshot_id "                                     \
+    "       LEFT JOIN job_upkeep u ON u.job_id = j.id "                                            \
+    "       LEFT JOIN backup_disks us ON us.id = u.snapshot_id "
 
 // A backup job that stands for a trigger: a safety backup was nobody's request.
 #define IS_REQUESTED_BACKUP "j.kind = 'backup' AND j.\"trigger\" <> 'pre_restore_safety' "
@@ -55,8 +58,11 @@ static int read_row(struct statement *st, struct job_row *ret_row, struct error 
     row.prune_kept = statement_int(st);
     row.prune_forgotten = statement_int(st);
     row.prune_skipped = statement_int(st);
+    row.upkeep_snapshot_id = statement_int(st);
+    statement_text(st, row.upkeep_words, sizeof(row.upkeep_words));
     statement_expect(st, row.kind && row.state && row.trigger);
     statement_expect(st, (row.kind == JOB_BACKUP) == (row.mode != BACKUP_MODE_UNKNOWN));
+    statement_expect(st, row.context_id != 0 || job_kind_is_upkeep(row.kind));
     int rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;
@@ -129,6 +135,29 @@ int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_
     rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no such prune job");
+    return rc < 0 ? rc : read_row(st, ret_row, err);
+}
+
+int job_find_pending_upkeep(struct catalog_conn *conn, const struct job_new *job,
+                            struct job_row *ret_row, struct error *err)
+{
+    static const struct query find = {
+        "find a pending upkeep job",
+        SELECT_JOB "WHERE j.kind = ?1 AND j.state = 'pending' AND j.context_id IS ?2 "
+                   "  AND j.disk_id IS ?3 AND u.snapshot_id IS ?4 AND u.words = ?5 "
+                   "ORDER BY j.id LIMIT 1"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &find, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_key(st, 1, job_kind_to_word(job->kind));
+    statement_bind_optional(st, 2, job->context_id);
+    statement_bind_optional(st, 3, job->disk_id);
+    statement_bind_optional(st, 4, job->upkeep_snapshot_id);
+    statement_bind_key(st, 5, job->upkeep_words ? job->upkeep_words : "");
+    rc = statement_step(st, err);
+    if (rc == 0)
+        return error_set(err, -ENOENT, "no such %s job", job_kind_to_word(job->kind));
     return rc < 0 ? rc : read_row(st, ret_row, err);
 }
 
@@ -207,7 +236,26 @@ int job_each(struct catalog_conn *conn, const struct job_filter *filter,
     return rc;
 }
 
-// --- its log
+// --- its figures and its log
+
+int job_figure_each(struct catalog_conn *conn, int64_t job_id,
+                    int (*fn)(const char *name, int64_t value, void *arg, struct error *err),
+                    void *arg, struct error *err)
+{
+    static const struct query each = {
+        "read a job's figures",
+        "SELECT value, name FROM job_figures WHERE job_id = ?1 ORDER BY name"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &each, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, job_id);
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        int64_t value = statement_int(st);
+        rc = fn(statement_word(st), value, arg, err);
+    }
+    return rc;
+}
 
 int job_log_append(struct catalog_conn *conn, int64_t job_id, int64_t at, const char *line,
                    struct error *err)

@@ -6,6 +6,8 @@
 
 #include "catalog/statement.h"
 
+#include <string.h>
+
 static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack, size_t count,
                        int64_t *ret_id, struct error *err)
 {
@@ -35,10 +37,10 @@ static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack, s
 static int insert_records(struct catalog_conn *conn, int64_t pack_id,
                           const struct chunk_row *records, size_t count, struct error *err)
 {
-    static const struct query insert = {
-        "add a record",
-        "INSERT INTO chunks (id, pack_id, \"offset\", stored_length, raw_length, kind, codec) "
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"};
+    static const struct query insert = {"add a record",
+                                        "INSERT INTO chunks (id, pack_id, \"offset\", "
+                                        "stored_length, raw_length, kind, codec, base) "
+                                        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &insert, &st, err);
     if (rc < 0)
@@ -52,6 +54,10 @@ static int insert_records(struct catalog_conn *conn, int64_t pack_id,
         statement_bind_int(st, 5, records[i].raw_length);
         statement_bind_int(st, 6, records[i].kind);
         statement_bind_int(st, 7, records[i].codec);
+        if (digest_is_zero(&records[i].base))
+            statement_bind_optional(st, 8, 0);
+        else
+            statement_bind_blob(st, 8, records[i].base.bytes, DIGEST_SIZE);
         rc = statement_run(st, err);
     }
     return rc;
@@ -138,35 +144,83 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
     return rc;
 }
 
-int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
-                 struct chunk_location *ret_location, struct error *err)
+// Whether copy `a` is the better one. Rows come in no order.
+static bool is_better(const struct chunk_location *a, const struct chunk_location *b)
+{
+    bool a_delta = !digest_is_zero(&a->record.base), b_delta = !digest_is_zero(&b->record.base);
+    if (a->damaged != b->damaged)
+        return b->damaged;
+    if (a_delta != b_delta)
+        return b_delta;
+    return a->row < b->row;
+}
+
+// Into its place among `count` sorted ones; the worst of more than `max` falls out. Returns how
+// many there are now.
+static size_t sort_in(struct chunk_location *copies, size_t count, size_t max,
+                      const struct chunk_location *copy)
+{
+    size_t place = count;
+    while (place > 0 && is_better(copy, &copies[place - 1]))
+        place--;
+    if (place == max)
+        return count;
+    if (count < max)
+        count++;
+    memmove(&copies[place + 1], &copies[place], (count - 1 - place) * sizeof(*copies));
+    copies[place] = *copy;
+    return count;
+}
+
+static int read_location(struct statement *st, const struct digest *id,
+                         struct chunk_location *ret_location, struct error *err)
+{
+    *ret_location = (struct chunk_location){.record.id = *id};
+    ret_location->record.kind = (uint8_t)statement_size(st);
+    ret_location->record.codec = (uint8_t)statement_size(st);
+    ret_location->record.offset = statement_size(st);
+    ret_location->record.stored_length = statement_size32(st);
+    ret_location->record.raw_length = statement_size32(st);
+    statement_digest(st, &ret_location->record.base);
+    ret_location->row = statement_int(st);
+    ret_location->damaged = statement_int(st) != 0;
+    ret_location->pack_id = statement_int(st);
+    statement_text(st, ret_location->pack_uuid, sizeof(ret_location->pack_uuid));
+    return statement_check_row(st, err);
+}
+
+int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
+                 struct chunk_location *ret_copies, size_t max, struct error *err)
 {
     // CROSS JOIN: the id is looked up first, whatever the planner believes of the tables' sizes.
     static const struct query find = {
         "look up a chunk",
-        "SELECT c.kind, c.codec, c.\"offset\", c.stored_length, c.raw_length, p.id, p.uuid "
+        "SELECT c.kind, c.codec, c.\"offset\", c.stored_length, c.raw_length, c.base, c.\"row\", "
+        "       c.damaged_at IS NOT NULL, p.id, p.uuid "
         "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
-        " WHERE c.id = ?1 AND (p.job_id IS NULL OR p.job_id = ?2 OR ?2 = -1) LIMIT 1"};
+        " WHERE c.id = ?1 AND (p.job_id IS NULL OR p.job_id = ?2 OR ?2 = -1)"};
     AUTO(statement_end) struct statement *st = NULL;
+    size_t count = 0;
     int rc = statement_begin(conn, &find, &st, err);
     if (rc < 0)
         return rc;
     statement_bind_blob(st, 1, id->bytes, DIGEST_SIZE);
     statement_bind_int(st, 2, job_id);
-    rc = statement_step(st, err);
-    if (rc <= 0)
-        return rc;
-    struct chunk_location location = {.record.id = *id};
-    location.record.kind = (uint8_t)statement_size(st);
-    location.record.codec = (uint8_t)statement_size(st);
-    location.record.offset = statement_size(st);
-    location.record.stored_length = statement_size32(st);
-    location.record.raw_length = statement_size32(st);
-    location.pack_id = statement_int(st);
-    statement_text(st, location.pack_uuid, sizeof(location.pack_uuid));
-    rc = statement_check_row(st, err);
-    if (rc < 0)
-        return rc;
-    *ret_location = location;
-    return 1;
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        struct chunk_location copy;
+        rc = read_location(st, id, &copy, err);
+        if (rc == 0)
+            count = sort_in(ret_copies, count, max, &copy);
+    }
+    return rc < 0 ? rc : (int)count;
+}
+
+int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
+                 struct chunk_location *ret_location, struct error *err)
+{
+    struct chunk_location copy;
+    int rc = chunk_copies(conn, id, job_id, &copy, 1, err);
+    if (rc == 1)
+        *ret_location = copy;
+    return rc;
 }

@@ -5,7 +5,11 @@
 // A pack is *provisional* while `job_id` names the running job that wrote it: nothing but that job
 // may refer to its records, so that the packs of a cancelled job can be dropped at once. It becomes
 // durable in the transaction that completes the disk. The same id may stand in several packs (two
-// jobs at once): any durable copy serves.
+// jobs at once, a damaged chunk stored again): any durable copy serves.
+//
+// A copy that was found damaged is marked. The mark never keeps anybody from reading it (it may
+// have been wrong, or the pack may be back): it puts the copy behind the others, and tells a writer
+// that the id needs to be stored again when it has no other.
 #ifndef CATALOG_PACK_INDEX_H
 #define CATALOG_PACK_INDEX_H
 
@@ -33,10 +37,13 @@ struct chunk_row { // one record of any kind
     uint64_t offset; // of the record header in the pack
     uint32_t stored_length;
     uint32_t raw_length;
+    struct digest base; // of a delta: what it is made against; zero = none
 };
 
 struct chunk_location {
     struct chunk_row record;
+    int64_t row; // its number in the table: small and dense, for bitmaps
+    bool damaged;
     int64_t pack_id;
     char pack_uuid[UUID_TEXT_SIZE];
 };
@@ -58,8 +65,14 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
               int (*fn)(const struct pack_row *row, void *arg, struct error *err), void *arg,
               struct error *err);
 
-// Where `id` is stored: a durable pack, or a provisional one of `job_id` (0 = durable only; -1 =
-// any pack at all). Returns 1 found, 0 not found, or -errno. The hot path: one prepared statement.
+// Where `id` is stored: in durable packs, or provisional ones of `job_id` (0 = durable only; -1 =
+// any pack at all). Up to `max` copies, the best first: unmarked before damaged, plain before
+// deltas, then the oldest. Returns their number (0: not found) or -errno. The hot path: one
+// prepared statement.
+int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
+                 struct chunk_location *ret_copies, size_t max, struct error *err);
+
+// The best copy: 1 found, 0 not found, -errno.
 int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
                  struct chunk_location *ret_location, struct error *err);
 

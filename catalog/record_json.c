@@ -199,7 +199,7 @@ json_t *job_to_json(const struct job_row *row)
     put_text(&object, "state", job_state_to_word(row->state));
     put_text(&object, "trigger", job_trigger_to_word(row->trigger));
     put_text_or_null(&object, "mode", row->mode ? backup_mode_to_word(row->mode) : "");
-    put_text(&object, "vm", row->context_name);
+    put_text_or_null(&object, "vm", row->context_name);
     put_text_or_null(&object, "disk", row->disk_name);
     put_tags(&object, "tags", row->tags);
     put_time(&object, "created_at", row->created_at);
@@ -213,6 +213,8 @@ json_t *job_to_json(const struct job_row *row)
         put(&object, "restore", restore_to_json(row));
     if (row->kind == JOB_PRUNE)
         put(&object, "prune", prune_to_json(row));
+    if (job_kind_is_upkeep(row->kind))
+        put_text(&object, "words", row->upkeep_words);
     return object_end(&object);
 }
 
@@ -320,6 +322,27 @@ static int append_disk(const struct snapshot_row *row, void *arg, struct error *
     return 0;
 }
 
+static int put_figure(const char *name, int64_t value, void *arg, struct error *err)
+{
+    (void)err;
+    put_int(arg, name, value);
+    return 0;
+}
+
+// Only jobs that leave figures have them.
+static int put_figures(struct object *job, struct catalog_conn *conn, int64_t job_id,
+                       struct error *err)
+{
+    struct object figures = object_begin();
+    int rc = job_figure_each(conn, job_id, put_figure, &figures, err);
+    if (rc < 0 || (figures.json && json_object_size(figures.json) == 0)) {
+        json_decref(figures.json);
+        return rc;
+    }
+    put(job, "figures", object_end(&figures));
+    return 0;
+}
+
 int job_record_json(struct catalog_conn *conn, int64_t job_id, json_t **ret_json, struct error *err)
 {
     struct job_row row;
@@ -335,6 +358,11 @@ int job_record_json(struct catalog_conn *conn, int64_t job_id, json_t **ret_json
     }
     struct object object = {job_to_json(&row), false};
     put(&object, "disks", disks);
+    rc = put_figures(&object, conn, job_id, err);
+    if (rc < 0) {
+        json_decref(object.json);
+        return rc;
+    }
     json_t *json = object_end(&object);
     if (!json)
         return error_set(err, -ENOMEM, "job %lld as JSON: out of memory", (long long)job_id);

@@ -54,17 +54,17 @@ static const char version_1[] =
     "  UNIQUE (context_id, name)"
     ") STRICT;"
 
-    // disk_id NULL: every disk of the VM.
+    // context_id NULL: of the whole repository. disk_id NULL: every disk of the VM.
     "CREATE TABLE backup_jobs ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36),"
-    "  kind TEXT NOT NULL CHECK (kind IN ('backup', 'restore', 'prune')),"
+    "  kind TEXT NOT NULL CHECK (kind IN ('backup', 'restore', 'prune', 'verify', 'gc', 'check')),"
     "  state TEXT NOT NULL DEFAULT 'pending'"
     "    CHECK (state IN ('pending', 'running', 'completed', 'failed', 'cancelled')),"
     "  \"trigger\" TEXT NOT NULL"
     "    CHECK (\"trigger\" IN ('manual', 'scheduled', 'pre_restore_safety')),"
     "  mode TEXT CHECK (mode IN ('auto', 'full', 'incremental')),"
-    "  context_id INTEGER NOT NULL REFERENCES vm_backup_contexts (id) ON DELETE CASCADE,"
+    "  context_id INTEGER REFERENCES vm_backup_contexts (id) ON DELETE CASCADE,"
     "  disk_id INTEGER REFERENCES vm_disks (id) ON DELETE CASCADE,"
     "  tags TEXT NOT NULL DEFAULT '',"
     "  created_at INTEGER NOT NULL,"
@@ -75,6 +75,7 @@ static const char version_1[] =
     "  reason TEXT NOT NULL DEFAULT '',"
     "  damage INTEGER NOT NULL DEFAULT 0 CHECK (damage IN (0, 1)),"
     "  CHECK ((kind = 'backup') = (mode IS NOT NULL)),"
+    "  CHECK (context_id IS NOT NULL OR kind IN ('verify', 'gc', 'check')),"
     "  CHECK (state <> 'pending' OR started_at IS NULL),"
     "  CHECK (state NOT IN ('running', 'completed') OR started_at IS NOT NULL),"
     "  CHECK ((state IN ('pending', 'running')) = (finished_at IS NULL))"
@@ -127,6 +128,7 @@ static const char version_1[] =
     "  new_bytes INTEGER NOT NULL DEFAULT 0 CHECK (new_bytes >= 0),"
     "  protected INTEGER NOT NULL DEFAULT 0 CHECK (protected IN (0, 1)),"
     "  forgotten_at INTEGER,"
+    "  verified_at INTEGER," // when its map was last found whole and all its content proved
     "  UNIQUE (job_id, disk_id),"
     "  CHECK (parent_id <> id),"
     "  CHECK (state <> 'pending' OR started_at IS NULL),"
@@ -170,6 +172,31 @@ static const char version_1[] =
     "  skipped INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0)"
     ") STRICT;"
 
+    // What a job that cares for the repository (verify, gc, check) was asked for, and what it found
+    // out, in numbers.
+    "CREATE TABLE job_upkeep ("
+    "  job_id INTEGER PRIMARY KEY REFERENCES backup_jobs (id) ON DELETE CASCADE,"
+    "  snapshot_id INTEGER REFERENCES backup_disks (id) ON DELETE SET NULL,"
+    "  words TEXT NOT NULL DEFAULT '' CHECK (length(words) <= 255)"
+    ") STRICT;"
+    "CREATE INDEX job_upkeep_by_snapshot ON job_upkeep (snapshot_id);"
+    "CREATE TABLE job_figures ("
+    "  job_id INTEGER NOT NULL REFERENCES backup_jobs (id) ON DELETE CASCADE,"
+    "  name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 63),"
+    "  value INTEGER NOT NULL,"
+    "  PRIMARY KEY (job_id, name)"
+    ") STRICT, WITHOUT ROWID;"
+
+    // What of a snapshot cannot be read, in bytes of the disk: as the last verification found it.
+    "CREATE TABLE snapshot_damage ("
+    "  snapshot_id INTEGER NOT NULL REFERENCES backup_disks (id) ON DELETE CASCADE,"
+    "  \"offset\" INTEGER NOT NULL CHECK (\"offset\" >= 0),"
+    "  length INTEGER NOT NULL CHECK (length > 0),"
+    "  why TEXT NOT NULL,"
+    "  found_at INTEGER NOT NULL,"
+    "  PRIMARY KEY (snapshot_id, \"offset\")"
+    ") STRICT, WITHOUT ROWID;"
+
     "CREATE TABLE job_log ("
     "  id INTEGER PRIMARY KEY,"
     "  job_id INTEGER NOT NULL REFERENCES backup_jobs (id) ON DELETE CASCADE,"
@@ -186,11 +213,13 @@ static const char version_1[] =
     "  file_bytes INTEGER NOT NULL CHECK (file_bytes >= 0),"
     "  raw_bytes INTEGER NOT NULL CHECK (raw_bytes >= 0),"
     "  record_count INTEGER NOT NULL CHECK (record_count >= 0),"
-    "  sealed_at INTEGER NOT NULL"
+    "  sealed_at INTEGER NOT NULL,"
+    "  verified_at INTEGER" // when every record of it was last proved
     ") STRICT;"
     "CREATE INDEX packs_by_job ON packs (job_id);"
 
-    // Every record of every pack; base is the id a delta is made against.
+    // Every record of every pack; base is the id a delta is made against. damaged_at: this copy was
+    // found damaged then; it is not referred to any more when a backup meets the same content.
     "CREATE TABLE chunks ("
     "  \"row\" INTEGER PRIMARY KEY,"
     "  id BLOB NOT NULL CHECK (length(id) = 32),"
@@ -201,9 +230,12 @@ static const char version_1[] =
     "  kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 255),"
     "  codec INTEGER NOT NULL CHECK (codec BETWEEN 0 AND 255),"
     "  base BLOB CHECK (length(base) = 32),"
+    "  damaged_at INTEGER,"
     "  UNIQUE (id, pack_id)"
     ") STRICT;"
-    "CREATE INDEX chunks_by_pack ON chunks (pack_id);";
+    "CREATE INDEX chunks_by_pack ON chunks (pack_id);"
+    "CREATE INDEX chunks_by_base ON chunks (base) WHERE base IS NOT NULL;"
+    "CREATE INDEX chunks_damaged ON chunks (id) WHERE damaged_at IS NOT NULL;";
 // clang-format on
 
 static const struct schema_step steps_of_this_program[] = {{1, version_1}};

@@ -9,9 +9,8 @@
 #define COUNT(words) (sizeof(words) / sizeof((words)[0]))
 
 static const char *const job_kind_words[] = {
-    [JOB_BACKUP] = "backup",
-    [JOB_RESTORE] = "restore",
-    [JOB_PRUNE] = "prune",
+    [JOB_BACKUP] = "backup", [JOB_RESTORE] = "restore", [JOB_PRUNE] = "prune",
+    [JOB_VERIFY] = "verify", [JOB_GC] = "gc",           [JOB_CHECK] = "check",
 };
 
 static const char *const job_state_words[] = {

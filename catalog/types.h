@@ -14,8 +14,17 @@
 #define REASON_TEXT_SIZE 1024 // why a job or a disk failed
 #define CHANGE_ID_SIZE 65
 #define RETENTION_TEXT_SIZE 256 // the words of a retention policy
+#define UPKEEP_WORDS_SIZE 256   // what a verify, gc or check was asked for
 
-enum job_kind { JOB_KIND_UNKNOWN, JOB_BACKUP, JOB_RESTORE, JOB_PRUNE }; // "backup restore prune"
+enum job_kind { // "backup restore prune verify gc check"
+    JOB_KIND_UNKNOWN,
+    JOB_BACKUP,
+    JOB_RESTORE,
+    JOB_PRUNE,
+    JOB_VERIFY,
+    JOB_GC,
+    JOB_CHECK
+};
 enum job_state { // "pending running completed failed cancelled"
     JOB_STATE_UNKNOWN,
     JOB_PENDING,
@@ -52,6 +61,13 @@ const char *backup_mode_to_word(enum backup_mode mode);
 enum backup_mode backup_mode_from_word(const char *word);
 const char *snapshot_kind_to_word(enum snapshot_kind kind);
 enum snapshot_kind snapshot_kind_from_word(const char *word);
+
+// Jobs that care for what is stored. They change nothing that a snapshot is, so they run beside
+// backups and restores, also of the VM they are about.
+static inline int job_kind_is_upkeep(enum job_kind kind)
+{
+    return kind == JOB_VERIFY || kind == JOB_GC || kind == JOB_CHECK;
+}
 
 // pending and running are not ended.
 static inline int job_state_is_ended(enum job_state state)

@@ -42,11 +42,12 @@ static void check_take_finding(enum check_class class, const char *subject, cons
         output->failed = true;
 }
 
-static void check_draw(const char *step, uint64_t done, uint64_t total, void *arg)
+static int check_draw(const char *step, uint64_t done, uint64_t total, void *arg, struct error *err)
 {
     struct check_output *output = arg;
+    (void)err;
     if (!output->bar.active)
-        return;
+        return 0;
     int64_t now = clock_monotonic();
     if (!output->step || strcmp(output->step, step) != 0) {
         output->step = step;
@@ -63,6 +64,7 @@ static void check_draw(const char *step, uint64_t done, uint64_t total, void *ar
         .eta_seconds = rate && total >= done ? (int64_t)((total - done) / rate) : -1,
     };
     progress_bar_update(&output->bar, &view);
+    return 0;
 }
 
 static int check_print_json(struct check_output *output, const struct check_result *result,

@@ -214,6 +214,15 @@ int owner_request_prune(struct owner *owner, const struct catalog_path *path, co
     return engine_request_prune(owner->engine, &request, ret_job_id, NULL, err);
 }
 
+int owner_request_upkeep(struct owner *owner, enum job_kind kind, const char *words,
+                         int64_t *ret_job_id, struct error *err)
+{
+    if (!owner->engine)
+        return via_tree_control(owner->mountpoint, job_kind_to_word(kind), words, ret_job_id, err);
+    return engine_request_upkeep(owner->engine, kind, words, strlen(words), 0, ret_job_id, NULL,
+                                 err);
+}
+
 int owner_set_retention(struct owner *owner, const struct catalog_path *path, const char *policy,
                         struct error *err)
 {

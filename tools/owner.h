@@ -51,6 +51,10 @@ int owner_request_restore(struct owner *owner, const struct catalog_path *path, 
 int owner_request_prune(struct owner *owner, const struct catalog_path *path, const char *policy,
                         int64_t *ret_job_id, struct error *err);
 
+// A verify, gc or check of what the words say (fs/job/upkeep.h).
+int owner_request_upkeep(struct owner *owner, enum job_kind kind, const char *words,
+                         int64_t *ret_job_id, struct error *err);
+
 // Sets the policy of the VM that `path` names; "default" takes it away.
 int owner_set_retention(struct owner *owner, const struct catalog_path *path, const char *policy,
                         struct error *err);

@@ -28,10 +28,12 @@ void check_tell(struct check *check, enum check_class class, const char *subject
         check->options->finding(class, subject, text, check->options->arg);
 }
 
-void check_progress(struct check *check, const char *step, uint64_t done, uint64_t total)
+int check_progress(struct check *check, const char *step, uint64_t done, uint64_t total,
+                   struct error *err)
 {
-    if (check->options->progress)
-        check->options->progress(step, done, total, check->options->arg);
+    const struct check_options *options = check->options;
+
+    return options->progress ? options->progress(step, done, total, options->arg, err) : 0;
 }
 
 int check_pack_known(struct check *check, const char *uuid, struct error *err)
@@ -54,11 +56,12 @@ static int check_catalog(struct check *check, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct error local = ERROR_INIT;
-    int r = catalog_read_begin(check->viewer.catalog, &conn, &local);
+    int r = check_progress(check, "checking the catalog", 0, 0, &local);
 
-    check_progress(check, "checking the catalog", 0, 0);
     if (r == 0)
-        r = catalog_quick_check(conn, &local);
+        r = catalog_read_begin(check->viewer.catalog, &conn, &local);
+    if (r == 0)
+        r = catalog_check(conn, check->options->full, &local);
     if (r == -ERROR_CORRUPT)
         check_tell(check, CHECK_DAMAGE, "catalog.db", "%s", error_message(&local));
     else if (r < 0)

@@ -16,13 +16,17 @@ enum check_class {
     CHECK_LEFTOVER,   // what a crash left; the next start deals with it
 };
 
+#define CHECK_STEP_RECORDS "proving records"
+
 struct check_options {
-    bool full;        // also every record: checksums and SHA-256
+    bool full;        // also every record: checksums and SHA-256; and all of the catalog's indexes
     unsigned workers; // for that; 0 = number of CPUs
 
-    // Each may be NULL. Called from the thread that called repository_check() only.
+    // Each may be NULL. Called from the thread that called repository_check() only. progress()
+    // counts bytes in the step CHECK_STEP_RECORDS, packs or snapshots in others; what it returns,
+    // unless 0, ends the check and is its result.
     void (*finding)(enum check_class class, const char *subject, const char *text, void *arg);
-    void (*progress)(const char *step, uint64_t done, uint64_t total, void *arg);
+    int (*progress)(const char *step, uint64_t done, uint64_t total, void *arg, struct error *err);
     void *arg;
 };
 

@@ -218,8 +218,9 @@ static int check_all(struct pack_pass *pass, struct error *err)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < check->pack_count; i++) {
-        check_progress(check, "checking packs", i, check->pack_count);
-        r = check_pack(pass, &check->packs[i], err);
+        r = check_progress(check, "checking packs", i, check->pack_count, err);
+        if (r == 0)
+            r = check_pack(pass, &check->packs[i], err);
     }
     HASH_ITER(hh, pass->files, seen, next)
     {

@@ -141,8 +141,9 @@ static int prove_all(struct check *check, struct pool *pool, struct proof *proof
         pool_wait(pool, &proof->task);
         if (r == 0)
             r = take_result(proof, err);
-        check_progress(check, "proving records", check->result.proved_bytes,
-                       check->result.pack_bytes);
+        if (r == 0)
+            r = check_progress(check, CHECK_STEP_RECORDS, check->result.proved_bytes,
+                               check->result.pack_bytes, err);
     }
     return r;
 }

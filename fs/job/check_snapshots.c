@@ -161,9 +161,10 @@ static int read_record(const struct chunk_row *chunk, void *arg, struct error *e
 static int walk_records(struct snapshot_pass *pass, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    int r = catalog_read_begin(pass->check->viewer.catalog, &conn, err);
+    int r = check_progress(pass->check, "comparing records", 0, 0, err);
 
-    check_progress(pass->check, "comparing records", 0, 0);
+    if (r == 0)
+        r = catalog_read_begin(pass->check->viewer.catalog, &conn, err);
     pass->conn = conn;
     if (r == 0)
         r = chunk_each_of_kind(conn, RECORD_SNAPSHOT, read_record, pass, err);
@@ -198,7 +199,8 @@ static int check_all(struct snapshot_pass *pass, struct error *err)
 
     HASH_ITER(hh, pass->snapshots, seen, next)
     {
-        check_progress(check, "looking through snapshots", done++, total);
+        if (r == 0)
+            r = check_progress(check, "looking through snapshots", done++, total, err);
         if (r == 0)
             r = check_map(check, seen, err);
     }

@@ -21,7 +21,9 @@ struct check {
 
 void check_tell(struct check *check, enum check_class class, const char *subject, const char *fmt,
                 ...) __attribute__((format(printf, 4, 5)));
-void check_progress(struct check *check, const char *step, uint64_t done, uint64_t total);
+// 0, or the error that ends the check.
+int check_progress(struct check *check, const char *step, uint64_t done, uint64_t total,
+                   struct error *err);
 
 // Whether the catalog has the pack now, with a fresh lease: 1, 0 or -errno.
 int check_pack_known(struct check *check, const char *uuid, struct error *err);

@@ -100,7 +100,7 @@ void engine_listen(struct engine *engine,
     events_listen(engine->events, fn, arg);
 }
 
-static int refuse_while_stopping(struct engine *engine, struct error *err)
+int engine_refuse_while_stopping(struct engine *engine, struct error *err)
 {
     pthread_mutex_lock(&engine->lock);
     bool stopping = engine->stopping;
@@ -198,7 +198,7 @@ int engine_request_backup(struct engine *engine, const struct backup_request *re
     AUTO_FREE struct pending_job *place = queue_place(err);
     bool joined = false;
     int64_t job_id = 0;
-    int r = place ? refuse_while_stopping(engine, err) : -ENOMEM;
+    int r = place ? engine_refuse_while_stopping(engine, err) : -ENOMEM;
 
     if (r == 0)
         r = record_backup(engine, request, &job_id, &joined, err);
@@ -265,7 +265,7 @@ int engine_request_prune(struct engine *engine, const struct prune_request *requ
     char text[RETENTION_TEXT_SIZE] = "";
     bool joined = false;
     int64_t job_id = 0;
-    int r = place ? refuse_while_stopping(engine, err) : -ENOMEM;
+    int r = place ? engine_refuse_while_stopping(engine, err) : -ENOMEM;
 
     if (r == 0 && request->policy[0])
         r = retention_parse(request->policy, strlen(request->policy), &policy, err);
@@ -334,7 +334,7 @@ int engine_request_restore(struct engine *engine, const struct restore_request *
     AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
     AUTO_FREE struct pending_job *place = queue_place(err);
     int64_t job_id = 0;
-    int r = row && place ? refuse_while_stopping(engine, err)
+    int r = row && place ? engine_refuse_while_stopping(engine, err)
                          : error_set(err, -ENOMEM, "out of memory");
 
     // Held while the record is written, so that the snapshot cannot be forgotten in between.

@@ -5,9 +5,10 @@
 // records.
 //
 // Threads: all functions may be called from any thread. Requests validate and enqueue in one
-// catalog transaction and return; job threads work. At most one job of a VM runs at a time; jobs of
-// several VMs run at once (up to `job_threads`). Listeners are called from engine threads that hold
-// no lock.
+// catalog transaction and return; job threads work. Of the backups, restores and prunes of a VM one
+// runs at a time; those of several VMs, and upkeep (upkeep.h), run at once (up to `job_threads`,
+// and one more for each kind of upkeep). Listeners are called from engine threads that hold no
+// lock.
 #ifndef FS_JOB_ENGINE_H
 #define FS_JOB_ENGINE_H
 
@@ -104,6 +105,13 @@ int engine_request_prune(struct engine *engine, const struct prune_request *requ
 // Checks the target (target_check) before it makes a record.
 int engine_request_restore(struct engine *engine, const struct restore_request *request,
                            int64_t *ret_job_id, struct error *err);
+
+// A verify, gc or check (upkeep.h has the words). `snapshot_id` 0: what the words name, or
+// everything. One record, except that one that is pending and is asked for exactly the same stands
+// for it. -EINVAL for words that are none, -ENOENT for a name that is none.
+int engine_request_upkeep(struct engine *engine, enum job_kind kind, const char *words, size_t len,
+                          int64_t snapshot_id, int64_t *ret_job_id, bool *ret_joined,
+                          struct error *err);
 
 // A pending job is cancelled at once, a running one within a second. -EALREADY when it has ended.
 int engine_cancel_job(struct engine *engine, int64_t job_id, struct error *err);

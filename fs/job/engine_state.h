@@ -7,7 +7,7 @@
 //
 // Invariant: whenever engine->lock is not held, every job that is pending in the catalog and may
 // run is in `pending` or about to be put there by the thread that wrote its record; every job that
-// is running has its job_run in `runs`; and no two runs are of the same context.
+// is running has its job_run in `runs`; and no two runs are of the same lane (queue_lane()).
 #ifndef FS_JOB_ENGINE_STATE_H
 #define FS_JOB_ENGINE_STATE_H
 
@@ -17,7 +17,7 @@
 #include "fs/job/job_run.h"
 
 struct pending_job {
-    int64_t job_id, context_id;
+    int64_t job_id, lane;
     struct pending_job *prev, *next;
 };
 
@@ -31,6 +31,7 @@ struct engine {
     struct events *events;
     pthread_t *threads;
     unsigned thread_count;
+    unsigned vm_jobs_max; // that run at once; there are more threads, so that upkeep has one too
 
     pthread_mutex_t lock;
     // guarded by lock
@@ -43,15 +44,23 @@ struct engine {
     struct held_snapshot *held; // uthash by snapshot id
 };
 
+// engine.c: -ESHUTDOWN once the engine is being closed.
+int engine_refuse_while_stopping(struct engine *engine, struct error *err);
+
 // queue.c: the threads that run jobs.
-int queue_start(struct engine *engine, unsigned threads, struct error *err);
+int queue_start(struct engine *engine, unsigned vm_jobs_max, struct error *err);
 void queue_stop(struct engine *engine);
 // Puts a pending job in the queue unless it is there. The place is got before the record is
 // committed (queue_place(): NULL and the error when memory is out), so that no committed job is
 // left without one; queue_add() takes it over.
 struct pending_job *queue_place(struct error *err);
-void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id,
-               int64_t context_id);
+void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id, int64_t lane);
+// Jobs of one lane run one after another, whatever else runs: a VM's backups, restores and prunes
+// are of one, each kind of upkeep has its own.
+static inline int64_t queue_lane(enum job_kind kind, int64_t context_id)
+{
+    return job_kind_is_upkeep(kind) ? -(int64_t)kind : context_id;
+}
 void queue_forget(struct engine *engine, int64_t job_id);
 // The run of a job under way, referenced; NULL when it is not running.
 struct job_run *queue_find_run(struct engine *engine, int64_t job_id);

@@ -27,14 +27,14 @@ static void free_lines(struct job_run_line *lines)
     }
 }
 
-struct job_run *job_run_new(int64_t job_id, int64_t context_id)
+struct job_run *job_run_new(int64_t job_id, int64_t lane)
 {
     struct job_run *run = calloc(1, sizeof(*run));
 
     if (!run)
         return NULL;
     run->job_id = job_id;
-    run->context_id = context_id;
+    run->lane = lane;
     atomic_init(&run->refs, 1);
     pthread_mutex_init(&run->log_lock, NULL);
     return run;

@@ -25,7 +25,7 @@ struct job_use {
 
 struct job_run {
     int64_t job_id;
-    int64_t context_id;
+    int64_t lane; // queue_lane()
     atomic_int refs;
     struct pool *pool;     // its own workers; borrowed by an inner job from the outer
     struct job_run *outer; // stops when that one does; outlives this one's work. NULL: none
@@ -50,7 +50,7 @@ struct job_run {
     struct job_use *uses;        // guarded by the engine's lock: what the job reads or writes
 };
 
-struct job_run *job_run_new(int64_t job_id, int64_t context_id); // NULL: out of memory
+struct job_run *job_run_new(int64_t job_id, int64_t lane); // NULL: out of memory
 struct job_run *job_run_ref(struct job_run *run);
 struct job_run *job_run_unref(struct job_run *run);
 

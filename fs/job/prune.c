@@ -297,5 +297,5 @@ void prune_follow(struct engine *engine, struct job_run *backup_run, int64_t job
                 error_message(&err));
     struct pending_job *place = queue_place(&err);
     if (place)
-        queue_add(engine, place, job_id, backup_run->context_id);
+        queue_add(engine, place, job_id, backup_run->lane);
 }

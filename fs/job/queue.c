@@ -3,12 +3,13 @@
 // The queue: which pending job runs next, and the threads that run them.
 //
 // The catalog is the truth about a job's state; the list here only says whom to ask next. A thread
-// takes the oldest pending job whose VM has no running one. A job that was cancelled in between is
-// found out by job_start(), which only moves pending jobs.
+// takes the oldest pending job whose lane has no running one. A job that was cancelled in between
+// is found out by job_start(), which only moves pending jobs.
 #include "fs/job/backup.h"
 #include "fs/job/engine_state.h"
 #include "fs/job/prune.h"
 #include "fs/job/restore.h"
+#include "fs/job/upkeep.h"
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -20,16 +21,19 @@
 #include <string.h>
 #include <utlist.h>
 
-static bool context_is_busy(struct engine *engine, int64_t context_id)
+// Whether a job of the lane may not start now. Called with the lock held.
+static bool must_wait(struct engine *engine, int64_t lane)
 {
     struct job_run *run;
+    unsigned vm_jobs = 0;
 
     DL_FOREACH(engine->runs, run)
     {
-        if (run->context_id == context_id)
+        if (run->lane == lane)
             return true;
+        vm_jobs += run->lane > 0;
     }
-    return false;
+    return lane > 0 && vm_jobs >= engine->vm_jobs_max;
 }
 
 // Takes the next job that may run and puts its run in place of it. Called with the lock held; NULL
@@ -40,9 +44,9 @@ static struct job_run *claim(struct engine *engine)
 
     DL_FOREACH_SAFE(engine->pending, job, tmp)
     {
-        if (context_is_busy(engine, job->context_id))
+        if (must_wait(engine, job->lane))
             continue;
-        struct job_run *run = job_run_new(job->job_id, job->context_id);
+        struct job_run *run = job_run_new(job->job_id, job->lane);
         if (!run)
             return NULL; // memory is out: the job stays pending and is tried at the next change
         DL_DELETE(engine->pending, job);
@@ -92,6 +96,8 @@ static void run_job(struct engine *engine, struct job_run *run)
             restore_job(engine, run, job);
         else if (job->kind == JOB_PRUNE)
             prune_job(engine, run, job);
+        else if (job_kind_is_upkeep(job->kind))
+            upkeep_job(engine, run, job);
         else
             backup_job(engine, run, job);
     }
@@ -112,7 +118,7 @@ static void release(struct engine *engine, struct job_run *run)
 
 struct job_run *queue_new_inner(struct job_run *outer, struct error *err)
 {
-    struct job_run *run = job_run_new(0, outer->context_id);
+    struct job_run *run = job_run_new(0, outer->lane);
 
     if (!run) {
         error_set(err, -ENOMEM, "out of memory");
@@ -156,11 +162,13 @@ static void *job_thread(void *arg)
     return NULL;
 }
 
-int queue_start(struct engine *engine, unsigned threads, struct error *err)
+int queue_start(struct engine *engine, unsigned vm_jobs_max, struct error *err)
 {
+    unsigned threads = vm_jobs_max + UPKEEP_KINDS;
     sigset_t all, old;
     int r = 0;
 
+    engine->vm_jobs_max = vm_jobs_max;
     engine->threads = calloc(threads, sizeof(*engine->threads));
     if (!engine->threads)
         return error_set(err, -ENOMEM, "out of memory");
@@ -238,10 +246,10 @@ struct pending_job *queue_place(struct error *err)
     return place;
 }
 
-void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id, int64_t context_id)
+void queue_add(struct engine *engine, struct pending_job *place, int64_t job_id, int64_t lane)
 {
     place->job_id = job_id;
-    place->context_id = context_id;
+    place->lane = lane;
     pthread_mutex_lock(&engine->lock);
     bool there = is_queued(engine, job_id);
     if (!there)

@@ -77,7 +77,7 @@ static int count(struct rebuild *rebuild, struct error *err)
     int r = catalog_read_begin(rebuild->catalog, &conn, err);
 
     if (r == 0)
-        r = catalog_quick_check(conn, err);
+        r = catalog_check(conn, true, err);
     if (r == 0)
         r = catalog_stats_get(conn, &stats, err);
     if (r < 0)

@@ -37,7 +37,7 @@ static int sort_job(const struct job_row *row, void *arg, struct error *err)
         struct pending_job *place = queue_place(err);
         if (!place)
             return -ENOMEM;
-        queue_add(findings->engine, place, row->id, row->context_id);
+        queue_add(findings->engine, place, row->id, queue_lane(row->kind, row->context_id));
         return 0;
     }
     struct orphan *orphan = calloc(1, sizeof(*orphan));
@@ -73,6 +73,12 @@ static void describe(const struct job_row *row, char *text, size_t size)
         snprintf(text, size,
                  "interrupted: the process that ran it ended before the job did; what its "
                  "sealed notes say is forgotten, else nothing");
+        return;
+    }
+    if (job_kind_is_upkeep(row->kind)) {
+        snprintf(text, size,
+                 "interrupted: the process that ran it ended before the job did; it may be asked "
+                 "for again");
         return;
     }
     if (row->kind != JOB_RESTORE) {

@@ -108,7 +108,9 @@ static int note_active(const struct job_row *row, void *arg, struct error *err)
     struct active_search *search = arg;
 
     (void)err;
-    if (search->state == JOB_STATE_UNKNOWN || row->state == search->state)
+    // Upkeep minds no change, but its record goes with its VM.
+    if (search->state == JOB_STATE_UNKNOWN ||
+        (row->state == search->state && !job_kind_is_upkeep(row->kind)))
         search->job_id = row->id;
     return 0;
 }

@@ -20,6 +20,8 @@
 #define OPEN_PACKS_MAX 64
 #define IDLE_DECODERS_MAX 8
 #define IDLE_SCRATCH_MAX (1024u * 1024)
+#define COPIES_MAX 4  // of one record that are tried
+#define FRESH_LOOKS 2 // at where a record is, before it is called damaged
 
 static int make_folder(const char *repo_dir, const char *name, struct error *err)
 {
@@ -145,25 +147,29 @@ static void decoder_give_back(struct store *store, struct pack_decoder *decoder)
         pack_decoder_free(decoder);
 }
 
-// Where the record is. A record the catalog does not know is damage: somebody refers to it.
+// Where the record is. A record the catalog does not know is damage: somebody refers to it. Returns
+// the number of copies.
 static int locate(struct catalog_conn *conn, enum record_kind kind, const struct digest *id,
-                  struct chunk_location *ret_location, struct error *err)
+                  struct chunk_location copies[COPIES_MAX], struct error *err)
 {
     char hex[DIGEST_HEX_SIZE];
-    int r = chunk_lookup(conn, id, -1, ret_location, err);
+    int n = chunk_copies(conn, id, -1, copies, COPIES_MAX, err);
 
-    if (r < 0)
-        return r;
-    if (r == 0)
+    if (n == 0)
         return error_set(err, -ERROR_CORRUPT, "no pack holds the record %s",
                          digest_to_hex(id, hex));
-    if (ret_location->record.kind != kind)
-        return error_set(err, -ERROR_CORRUPT, "the record %s is of kind %d instead of %d",
-                         digest_to_hex(id, hex), ret_location->record.kind, (int)kind);
-    if (ret_location->record.raw_length == 0 || ret_location->record.raw_length > PACK_PAYLOAD_MAX)
-        return error_set(err, -ERROR_CORRUPT, "the catalog says that %s is %" PRIu32 " bytes",
-                         digest_to_hex(id, hex), ret_location->record.raw_length);
-    return 0;
+    for (int i = 0; i < n; i++) {
+        const struct chunk_row *record = &copies[i].record;
+
+        if (record->kind != kind)
+            return error_set(err, -ERROR_CORRUPT, "the record %s is of kind %d instead of %d",
+                             digest_to_hex(id, hex), record->kind, (int)kind);
+        if (record->raw_length == 0 || record->raw_length > PACK_PAYLOAD_MAX ||
+            record->raw_length != copies[0].record.raw_length)
+            return error_set(err, -ERROR_CORRUPT, "the catalog says that %s is %" PRIu32 " bytes",
+                             digest_to_hex(id, hex), record->raw_length);
+    }
+    return n;
 }
 
 static int read_located(struct store *store, const struct chunk_location *location, bool prove,
@@ -179,34 +185,91 @@ static int read_located(struct store *store, const struct chunk_location *locati
     return r;
 }
 
+// What is wanted, and where its content goes: to `out`, which has room for `len` bytes, or, when
+// that is NULL, to a malloc'ed buffer of whatever length the record has.
+struct wanted {
+    enum record_kind kind;
+    const struct digest *id;
+    bool prove;
+    void *out;
+    size_t len;
+};
+
+static int prepare(struct wanted *wanted, size_t raw_length, struct error *err)
+{
+    char hex[DIGEST_HEX_SIZE];
+
+    if (wanted->out && wanted->len != raw_length)
+        return error_set(err, -ERROR_CORRUPT, "the chunk %s is %zu bytes instead of %zu",
+                         digest_to_hex(wanted->id, hex), raw_length, wanted->len);
+    if (wanted->out)
+        return 0;
+    wanted->out = malloc(raw_length);
+    wanted->len = raw_length;
+    return wanted->out
+               ? 0
+               : error_set(err, -ENOMEM, "out of memory for a record of %zu bytes", raw_length);
+}
+
+// The first copy that can be read. An error is that of the best copy.
+static int read_a_copy(struct store *store, struct catalog_conn *conn, struct wanted *wanted,
+                       struct error *err)
+{
+    struct chunk_location copies[COPIES_MAX];
+    struct error local = ERROR_INIT;
+    int n = locate(conn, wanted->kind, wanted->id, copies, err);
+    int r = n < 0 ? n : prepare(wanted, copies[0].record.raw_length, err);
+
+    if (r < 0)
+        return r;
+    r = read_located(store, &copies[0], wanted->prove, wanted->out, err);
+    for (int i = 1; r == -ERROR_CORRUPT && i < n; i++) {
+        error_clear(&local);
+        int again = read_located(store, &copies[i], wanted->prove, wanted->out, &local);
+        if (again == 0) {
+            error_clear(err);
+            r = 0;
+        }
+    }
+    return r;
+}
+
+// What cannot be read may have moved since the lease began: garbage collection drops a pack when
+// its records stand elsewhere. So a fresh look is taken before anything is called damage. Leases
+// may nest: readers are made as they are needed.
+static int read_wanted(struct store *store, struct catalog_conn *conn, struct wanted *wanted,
+                       struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *fresh = NULL;
+    struct error local = ERROR_INIT;
+    int r = -ERROR_CORRUPT;
+
+    if (conn)
+        r = read_a_copy(store, conn, wanted, &local);
+    for (int look = 0; r == -ERROR_CORRUPT && look < FRESH_LOOKS; look++) {
+        error_clear(&local);
+        catalog_read_end(fresh);
+        fresh = NULL;
+        r = catalog_read_begin(store->catalog, &fresh, &local);
+        if (r == 0)
+            r = read_a_copy(store, fresh, wanted, &local);
+    }
+    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+}
+
 int store_get(struct store *store, struct catalog_conn *conn, enum record_kind kind,
               const struct digest *id, bool prove, void **ret_data, size_t *ret_len,
               struct error *err)
 {
-    struct chunk_location location;
-    AUTO_FREE void *data = NULL;
-    int r;
+    struct wanted wanted = {.kind = kind, .id = id, .prove = prove || kind != RECORD_CHUNK};
+    int r = read_wanted(store, conn, &wanted, err);
 
-    if (conn) {
-        r = locate(conn, kind, id, &location, err);
-    } else {
-        AUTO(catalog_read_end) struct catalog_conn *lease = NULL;
-
-        r = catalog_read_begin(store->catalog, &lease, err);
-        if (r == 0)
-            r = locate(lease, kind, id, &location, err);
+    if (r < 0) {
+        free(wanted.out);
+        return r;
     }
-    if (r < 0)
-        return r;
-    data = malloc(location.record.raw_length);
-    if (!data)
-        return error_set(err, -ENOMEM, "out of memory for a record of %" PRIu32 " bytes",
-                         location.record.raw_length);
-    r = read_located(store, &location, prove || kind != RECORD_CHUNK, data, err);
-    if (r < 0)
-        return r;
-    *ret_data = TAKE(data, NULL);
-    *ret_len = location.record.raw_length;
+    *ret_data = wanted.out;
+    *ret_len = wanted.len;
     return 0;
 }
 
@@ -233,17 +296,10 @@ static int load_chunk(const struct chunk_request *request, void *content, void *
                       struct error *err)
 {
     const struct store_load *load = arg;
-    struct chunk_location location;
-    int r = locate(load->conn, RECORD_CHUNK, request->id, &location, err);
+    struct wanted wanted = {
+        .kind = RECORD_CHUNK, .id = request->id, .out = content, .len = request->len};
 
-    if (r < 0)
-        return r;
-    if (location.record.raw_length != request->len)
-        return error_set(err, -ERROR_CORRUPT,
-                         "pack %s at %" PRIu64 ": the chunk is %" PRIu32 " bytes instead of %zu",
-                         location.pack_uuid, location.record.offset, location.record.raw_length,
-                         request->len);
-    return read_located(load->store, &location, false, content, err);
+    return read_wanted(load->store, load->conn, &wanted, err);
 }
 
 int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,

@@ -52,7 +52,8 @@ int store_writer_open(struct store *store, int64_t job_id, struct store_writer *
                       struct error *err);
 
 // 1 when `id` need not be stored again: in a durable pack, in a pack of this job, or appended by
-// this writer and still in the open pack. 0 when not known. -errno. Callable from any thread;
+// this writer and still in the open pack. 0 when not known, or when every copy was found damaged:
+// storing it again heals what refers to it. -errno. Callable from any thread;
 // `conn` is the caller's own read lease.
 int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
                        const struct digest *id, struct error *err);
@@ -96,7 +97,8 @@ int store_drop_provisional(struct store *store, int64_t job_id, struct error *er
 // --- reading
 
 // Reads, checks and decodes one record of the expected kind into a malloc'ed buffer. `conn` NULL: a
-// lease is taken for the call. -ENOENT is never returned: a missing record is damage
+// lease is taken for the call. Of several copies a damaged one is passed over. -ENOENT is never
+// returned: a missing record is damage
 // (-ERROR_CORRUPT), as are a wrong checksum, kind, length or id. Identity is re-proved (SHA-256)
 // for map nodes and snapshot records; for chunks when `prove` is true.
 int store_get(struct store *store, struct catalog_conn *conn, enum record_kind kind,

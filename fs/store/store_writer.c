@@ -167,7 +167,10 @@ int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
     pthread_rwlock_unlock(&writer->lock);
     if (r < 0)
         return r;
-    return known ? 1 : chunk_lookup(conn, id, writer->job_id, &location, err);
+    if (known)
+        return 1;
+    r = chunk_lookup(conn, id, writer->job_id, &location, err);
+    return r > 0 && location.damaged ? 0 : r;
 }
 
 // --- sealing

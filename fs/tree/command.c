@@ -12,10 +12,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+// The kind of upkeep that the trigger starts.
+static enum job_kind upkeep_of(enum node_kind kind)
+{
+    switch (kind) {
+    case NODE_CONTROL_CHECK:
+        return JOB_CHECK;
+    case NODE_CONTROL_GC:
+        return JOB_GC;
+    case NODE_CONTROL_VERIFY:
+    case NODE_SNAPSHOT_VERIFY:
+        return JOB_VERIFY;
+    default:
+        return JOB_KIND_UNKNOWN;
+    }
+}
+
 bool command_has_default(enum node_kind kind)
 {
     return kind == NODE_VM_BACKUP || kind == NODE_DISK_BACKUP || kind == NODE_JOB_CANCEL ||
-           kind == NODE_CONTROL_PRUNE;
+           kind == NODE_CONTROL_PRUNE || upkeep_of(kind) != JOB_KIND_UNKNOWN;
 }
 
 // --- refusing early
@@ -285,6 +301,13 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
     case NODE_CONTROL_PRUNE:
         r = run_prune(tree, words, len, &job_id, err);
         break;
+    case NODE_CONTROL_CHECK:
+    case NODE_CONTROL_VERIFY:
+    case NODE_CONTROL_GC:
+    case NODE_SNAPSHOT_VERIFY:
+        r = engine_request_upkeep(tree->engine, upkeep_of(node.kind), words, len, node.id, &job_id,
+                                  NULL, err);
+        break;
     default:
         r = error_set(err, -EPERM, "this file takes no commands");
         break;
@@ -296,30 +319,32 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
 
 // --- reading
 
-struct restore_search {
+struct job_search {
     int64_t snapshot_id;
     int64_t job_id;
     enum job_state state;
 };
 
-static int match_restore(const struct job_row *row, void *arg, struct error *err)
+static int match_snapshot(const struct job_row *row, void *arg, struct error *err)
 {
-    struct restore_search *search = arg;
+    struct job_search *search = arg;
     (void)err;
-    if (row->restore_snapshot_id == search->snapshot_id) {
+    if (row->restore_snapshot_id == search->snapshot_id ||
+        row->upkeep_snapshot_id == search->snapshot_id) {
         search->job_id = row->id; // oldest first: the last match is the newest
         search->state = row->state;
     }
     return 0;
 }
 
-static int find_restore(struct catalog_conn *conn, const struct snapshot_row *snapshot,
-                        int64_t *ret_job_id, enum job_state *ret_state, struct error *err)
+static int find_of_snapshot(struct catalog_conn *conn, enum job_kind kind,
+                            const struct snapshot_row *snapshot, int64_t *ret_job_id,
+                            enum job_state *ret_state, struct error *err)
 {
-    struct restore_search search = {.snapshot_id = snapshot->id};
-    struct job_filter filter = {.kind = JOB_RESTORE, .context_id = snapshot->context_id};
+    struct job_search search = {.snapshot_id = snapshot->id};
+    struct job_filter filter = {.kind = kind, .context_id = snapshot->context_id};
 
-    int r = job_each(conn, &filter, match_restore, &search, err);
+    int r = job_each(conn, &filter, match_snapshot, &search, err);
     if (r < 0)
         return r;
     *ret_job_id = search.job_id;
@@ -334,10 +359,10 @@ static int note_job(const struct job_row *row, void *arg, struct error *err)
     return 0;
 }
 
-static int find_newest_prune(struct catalog_conn *conn, int64_t *ret_job_id,
-                             enum job_state *ret_state, struct error *err)
+static int find_newest(struct catalog_conn *conn, enum job_kind kind, int64_t *ret_job_id,
+                       enum job_state *ret_state, struct error *err)
 {
-    struct job_filter filter = {.kind = JOB_PRUNE, .limit = 1};
+    struct job_filter filter = {.kind = kind, .limit = 1};
     struct job_row newest = {0};
 
     int r = job_each(conn, &filter, note_job, &newest, err);
@@ -359,9 +384,13 @@ static int find_job(struct catalog_conn *conn, struct node node, const union nod
     if (job_id != 0)
         r = job_get(conn, job_id, &job, err);
     else if (node.kind == NODE_SNAPSHOT_RESTORE)
-        return find_restore(conn, &row->snapshot, ret_job_id, ret_state, err);
+        return find_of_snapshot(conn, JOB_RESTORE, &row->snapshot, ret_job_id, ret_state, err);
     else if (node.kind == NODE_CONTROL_PRUNE)
-        return find_newest_prune(conn, ret_job_id, ret_state, err);
+        return find_newest(conn, JOB_PRUNE, ret_job_id, ret_state, err);
+    else if (node.kind == NODE_SNAPSHOT_VERIFY)
+        return find_of_snapshot(conn, JOB_VERIFY, &row->snapshot, ret_job_id, ret_state, err);
+    else if (upkeep_of(node.kind))
+        return find_newest(conn, upkeep_of(node.kind), ret_job_id, ret_state, err);
     else if (node.kind == NODE_DISK_BACKUP)
         r = job_find_newest_backup(conn, row->disk.context_id, node.id, &job, NULL);
     else

@@ -138,7 +138,7 @@ static void test_recovers_from_a_killed_owner(void **state)
         assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
         assert_ok(context_find(conn, "kept", &row, err));
         assert_refused(context_find(conn, "lost", &row, err), -ENOENT, "no VM named lost");
-        assert_ok(catalog_quick_check(conn, err));
+        assert_ok(catalog_check(conn, false, err));
         catalog_read_end(conn);
         close_catalog(fixture);
     }
@@ -357,7 +357,7 @@ static void test_threads(void **state)
     struct catalog_conn *conn = NULL;
     assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
     assert_int_equal(fixture_count(conn, "SELECT count(*) FROM vm_backup_contexts"), 3 * 85 * 2);
-    assert_ok(catalog_quick_check(conn, err));
+    assert_ok(catalog_check(conn, false, err));
     catalog_read_end(conn);
 }
 
@@ -435,7 +435,7 @@ static void test_quick_check_finds_damage(void **state)
     int rc = catalog_open(fixture->path, CATALOG_OWNER, FIXTURE_REPOSITORY, &catalog, &err);
     if (rc == 0) {
         assert_int_equal(catalog_read_begin(catalog, &conn, &err), 0);
-        rc = catalog_quick_check(conn, &err);
+        rc = catalog_check(conn, false, &err);
         catalog_read_end(conn);
         catalog_close(catalog);
     }
@@ -447,13 +447,13 @@ static void test_quick_check_finds_dangling_keys(void **state)
 {
     struct fixture *fixture = *state;
     struct catalog_conn *conn = fixture->conn;
-    assert_ok(catalog_quick_check(conn, err));
+    assert_ok(catalog_check(conn, false, err));
     assert_ok(connection_exec(conn, "test",
                               "COMMIT; PRAGMA foreign_keys=OFF; BEGIN IMMEDIATE; "
                               "INSERT INTO job_log (job_id, at, line) "
                               "VALUES (77, 1, 'x')",
                               err));
-    assert_refused(catalog_quick_check(conn, err), -ERROR_CORRUPT,
+    assert_refused(catalog_check(conn, false, err), -ERROR_CORRUPT,
                    "row 1 of job_log refers to a row of backup_jobs that is not there");
 }
 

@@ -119,7 +119,7 @@ static void test_delete_takes_everything(void **state)
     assert_int_equal(fixture_count(conn, "SELECT count(*) FROM job_restores"), 0);
     assert_int_equal(fixture_count(conn, "SELECT count(*) FROM job_log"), 0);
     assert_int_equal(fixture_get(conn, kept).context_id, stays);
-    assert_ok(catalog_quick_check(conn, err));
+    assert_ok(catalog_check(conn, false, err));
 }
 
 static void test_stats(void **state)
