@@ -30,6 +30,9 @@
 struct catalog {
     char *path;
 
+    void (*make_room)(void *arg); // NULL: none
+    void *make_room_arg;
+
     pthread_mutex_t write_lock;
     struct catalog_conn *writer; // NULL in READER mode
 
@@ -188,11 +191,19 @@ struct catalog *catalog_close(struct catalog *catalog)
     return NULL;
 }
 
+void catalog_set_make_room(struct catalog *catalog, void (*fn)(void *arg), void *arg)
+{
+    catalog->make_room = fn;
+    catalog->make_room_arg = arg;
+}
+
 int catalog_write_begin(struct catalog *catalog, struct catalog_conn **ret_conn, struct error *err)
 {
     if (!catalog->writer)
         return error_set(err, -EROFS, "catalog: it is open for reading only");
     pthread_mutex_lock(&catalog->write_lock);
+    if (catalog->make_room)
+        catalog->make_room(catalog->make_room_arg);
     int rc = run(catalog->writer, &begin_write, err);
     if (rc < 0) {
         pthread_mutex_unlock(&catalog->write_lock);

@@ -46,6 +46,11 @@ int catalog_open(const char *path, enum catalog_mode mode, const char *repositor
 // All leases must have been given back. The owner checkpoints. Accepts NULL, returns NULL.
 struct catalog *catalog_close(struct catalog *catalog);
 
+// `fn` is called before each write transaction begins, with the writer leased: the last moment to
+// make room for it on a full disk. It must not use the catalog. Set before the catalog is shared;
+// NULL: none.
+void catalog_set_make_room(struct catalog *catalog, void (*fn)(void *arg), void *arg);
+
 // Leases the writer and begins an immediate transaction.
 int catalog_write_begin(struct catalog *catalog, struct catalog_conn **ret_conn, struct error *err);
 

@@ -144,6 +144,20 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
     return rc;
 }
 
+int pack_total_bytes(struct catalog_conn *conn, uint64_t *ret_bytes, struct error *err)
+{
+    static const struct query total = {"add up packs",
+                                       "SELECT ifnull(sum(file_bytes), 0) FROM packs"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &total, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    *ret_bytes = statement_size(st);
+    return statement_check_row(st, err);
+}
+
 // Whether copy `a` is the better one. Rows come in no order.
 static bool is_better(const struct chunk_location *a, const struct chunk_location *b)
 {

@@ -65,6 +65,9 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
               int (*fn)(const struct pack_row *row, void *arg, struct error *err), void *arg,
               struct error *err);
 
+// Bytes of all packs' files.
+int pack_total_bytes(struct catalog_conn *conn, uint64_t *ret_bytes, struct error *err);
+
 // Where `id` is stored: in durable packs, or provisional ones of `job_id` (0 = durable only; -1 =
 // any pack at all). Up to `max` copies, the best first: unmarked before damaged, plain before
 // deltas, then the oldest. Returns their number (0: not found) or -errno. The hot path: one

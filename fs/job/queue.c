@@ -155,6 +155,7 @@ static void *job_thread(void *arg)
         }
         pthread_mutex_unlock(&engine->lock);
         run_job(engine, run);
+        repository_refill_reserve(&engine->repository);
         release(engine, run);
         pthread_mutex_lock(&engine->lock);
     }

@@ -6,7 +6,9 @@
 
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "catalog/context.h"
+#include "catalog/pack_index.h"
 #include "fs/job/retention.h"
 
 #include <dirent.h>
@@ -226,6 +228,33 @@ static int open_catalog(struct repository *repository, enum catalog_mode mode, s
     return catalog_open(path, mode, repository->config.uuid, &repository->catalog, err);
 }
 
+static void make_room(void *arg)
+{
+    reserve_make_room(arg);
+}
+
+// Taking the lock writes a few bytes, which a disk that is full to the last one refuses: only the
+// lock's owner may give the reserve up, so the lock is tried once more after that.
+static int lock_with_reserve(struct repository *repository, const char *command,
+                             const char *mountpoint, struct repo_lock_owner *ret_owner,
+                             struct error *err)
+{
+    int r = reserve_open(repository->dir, &repository->reserve, err);
+
+    if (r < 0)
+        return r;
+    r = repo_lock_acquire(repository->dir, command, mountpoint, &repository->lock_fd, ret_owner,
+                          err);
+    if (r == -ENOSPC && reserve_make_room(repository->reserve)) {
+        error_clear(err);
+        r = repo_lock_acquire(repository->dir, command, mountpoint, &repository->lock_fd, ret_owner,
+                              err);
+    }
+    if (r == 0)
+        reserve_make_room(repository->reserve);
+    return r;
+}
+
 // Both fill the caller's struct in place, because the store borrows the config in it.
 int repository_open_owner(const char *dir, const char *command, const char *mountpoint,
                           const struct store_options *options, struct repository *repository,
@@ -239,16 +268,35 @@ int repository_open_owner(const char *dir, const char *command, const char *moun
     if (r == 0)
         r = repo_config_load(repository->dir, &repository->config, err);
     if (r == 0)
-        r = repo_lock_acquire(repository->dir, command, mountpoint, &repository->lock_fd, ret_owner,
-                              err);
+        r = lock_with_reserve(repository, command, mountpoint, ret_owner, err);
     if (r == 0)
         r = open_catalog(repository, CATALOG_OWNER, err);
     if (r == 0)
         r = store_open(repository->dir, &repository->config, repository->catalog, options,
                        &repository->store, err);
-    if (r < 0)
+    if (r < 0) {
         repository_close(repository);
-    return r;
+        return r;
+    }
+    catalog_set_make_room(repository->catalog, make_room, repository->reserve);
+    store_set_reserve(repository->store, repository->reserve);
+    repository_refill_reserve(repository);
+    return 0;
+}
+
+void repository_refill_reserve(struct repository *repository)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct error err = ERROR_INIT;
+    uint64_t bytes = 0;
+    int r = catalog_read_begin(repository->catalog, &conn, &err);
+
+    if (r == 0)
+        r = pack_total_bytes(conn, &bytes, &err);
+    if (r < 0)
+        log_warning("the reserve is left as it is: %s", error_message(&err));
+    else
+        reserve_refill(repository->reserve, bytes);
 }
 
 int repository_open_viewer(const char *dir, struct repository *repository, struct error *err)
@@ -269,6 +317,7 @@ void repository_close(struct repository *repository)
 {
     repository->store = store_close(repository->store);
     repository->catalog = catalog_close(repository->catalog);
+    repository->reserve = reserve_close(repository->reserve);
     if (repository->lock_fd >= 0)
         repo_lock_release(repository->lock_fd);
     repository->lock_fd = -1;

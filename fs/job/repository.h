@@ -22,6 +22,7 @@ int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
 struct repository {
     char *dir; // absolute, resolved
     struct repo_config config;
+    struct reserve *reserve; // NULL for a viewer
     struct catalog *catalog;
     struct store *store; // NULL for a viewer
     int lock_fd;         // -1 for a viewer
@@ -34,6 +35,10 @@ int repository_open_owner(const char *dir, const char *command, const char *moun
                           const struct store_options *options, struct repository *repository,
                           struct repo_lock_owner *ret_owner, struct error *err);
 int repository_open_viewer(const char *dir, struct repository *repository, struct error *err);
+
+// Allocates the owner's reserve anew, when it was given up and there is room again, or grows it
+// with the repository. Called when a job has ended. What goes wrong is logged.
+void repository_refill_reserve(struct repository *repository);
 
 // Closes everything and gives the lock back, last. Accepts a zeroed struct with lock_fd -1.
 void repository_close(struct repository *repository);

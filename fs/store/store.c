@@ -97,6 +97,11 @@ struct store *store_close(struct store *store)
     return NULL;
 }
 
+void store_set_reserve(struct store *store, struct reserve *reserve)
+{
+    store->reserve = reserve;
+}
+
 const struct repo_config *store_config(const struct store *store)
 {
     return store->config;

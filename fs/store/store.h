@@ -18,6 +18,7 @@
 #include "catalog/catalog.h"
 #include "fs/store/chunk_coder.h"
 #include "fs/store/repo_config.h"
+#include "fs/store/reserve.h"
 
 struct store;
 struct store_writer;
@@ -34,6 +35,9 @@ int store_create(const char *repo_dir, struct error *err);
 int store_open(const char *repo_dir, const struct repo_config *config, struct catalog *catalog,
                const struct store_options *options, struct store **ret_store, struct error *err);
 struct store *store_close(struct store *store);
+
+// The reserve that writers of backups must leave alone. Borrowed; set before any writer is opened.
+void store_set_reserve(struct store *store, struct reserve *reserve);
 
 const struct repo_config *store_config(const struct store *store);
 struct catalog *store_catalog(const struct store *store); // borrowed, as given to store_open()

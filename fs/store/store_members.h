@@ -21,6 +21,7 @@ struct store {
     uint64_t pack_bytes;
     struct pack_backend *backend;
     struct chunk_cache *cache;
+    struct reserve *reserve; // borrowed; NULL: none is kept
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones

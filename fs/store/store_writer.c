@@ -23,6 +23,7 @@
 
 // With the smallest, best compressed chunks the index and not the content is what grows.
 #define PACK_RECORDS_MAX 32768
+#define ROOM_BYTES (1024u * 1024) // written between two looks at how full the disk is
 
 struct id_entry {
     UT_hash_handle hh;
@@ -45,6 +46,7 @@ struct store_writer {
     struct chunk_row *records;
     size_t record_count, record_room;
     uint64_t bytes;
+    uint64_t room; // bytes that may be appended before the disk is looked at again
 
     pthread_rwlock_t lock;
     struct id_entry *open_ids;   // of the open pack
@@ -359,11 +361,27 @@ static int write_record(struct store_writer *writer, const struct store_record *
     return 0;
 }
 
+// Leaves the reserve alone: a backup that would take it fails while there is still space to forget
+// others.
+static int take_room(struct store_writer *writer, uint64_t bytes, struct error *err)
+{
+    int r = 0;
+
+    if (bytes > writer->room) {
+        r = reserve_check(writer->store->reserve, bytes + ROOM_BYTES, err);
+        writer->room = bytes + ROOM_BYTES;
+    }
+    writer->room -= bytes;
+    return r;
+}
+
 // An id becomes known only after its record was appended without an error.
 static int append(struct store_writer *writer, const struct store_record *record, struct error *err)
 {
-    int r = begin_pack(writer, err);
+    int r = take_room(writer, PACK_RECORD_HEADER_SIZE + (uint64_t)record->payload_length, err);
 
+    if (r == 0)
+        r = begin_pack(writer, err);
     if (r == 0)
         r = reserve_row(writer, err);
     if (r == 0)
