@@ -57,7 +57,6 @@ static void rebuild_print_result(const char *repo, const struct rebuild_result *
            "%" PRIu64 " jobs\n",
            repo, result->packs, result->records, result->vms, result->disks, result->chains,
            result->snapshots, result->forgotten, result->jobs);
-    printf("retention policies are not in packs: everything is kept until they are set again\n");
     if (dry_run)
         puts("nothing was changed");
     else if (result->aside[0])

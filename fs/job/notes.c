@@ -156,6 +156,39 @@ void notes_disk(struct engine *engine, int64_t disk_id)
     note_state(engine, 0, disk_id, false);
 }
 
+static int read_retention(struct engine *engine, int64_t context_id, struct note *note,
+                          struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct context_row context;
+    int r = catalog_read_begin(engine->repository.catalog, &conn, err);
+
+    if (r == 0)
+        r = context_get(conn, context_id, &context, err);
+    if (r < 0)
+        return r;
+    memcpy(note->context_uuid, context.uuid, sizeof(note->context_uuid));
+    if (context.own_retention)
+        memcpy(note->retention, context.retention, sizeof(note->retention));
+    return 0;
+}
+
+void notes_retention(struct engine *engine, int64_t context_id)
+{
+    AUTO_FREE struct note *note = calloc(1, sizeof(*note));
+    struct error err = ERROR_INIT;
+    int r = note ? read_retention(engine, context_id, note, &err)
+                 : error_set(&err, -ENOMEM, "out of memory");
+
+    if (r == 0) {
+        note->what = NOTE_RETENTION;
+        note->at = next_time(engine);
+        r = write_notes(engine, note, 1, &err);
+    }
+    if (r < 0)
+        log_warning("no note is kept of a retention policy: %s", error_message(&err));
+}
+
 void notes_removed(struct engine *engine, const char *context_uuid, const char *disk_uuid)
 {
     AUTO_FREE struct note *note = calloc(1, sizeof(*note));

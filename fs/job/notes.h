@@ -19,6 +19,7 @@ int notes_write(struct engine *engine, const char *const *snapshot_uuids, size_t
 // change is done, and a snapshot's record says the same again.
 void notes_context(struct engine *engine, int64_t context_id, bool with_disks);
 void notes_disk(struct engine *engine, int64_t disk_id);
+void notes_retention(struct engine *engine, int64_t context_id);
 // `disk` NULL: the VM with all there was of it.
 void notes_removed(struct engine *engine, const char *context_uuid, const char *disk_uuid);
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "catalog/context.h"
 #include "catalog/stats.h"
 #include "fs/job/rebuild_state.h"
 
@@ -90,10 +91,22 @@ static int count(struct rebuild *rebuild, struct error *err)
     return 0;
 }
 
-static int fill(struct rebuild *rebuild, struct error *err)
+static int set_default_retention(struct rebuild *rebuild, const char *words, struct error *err)
 {
-    int r = rebuild_take_packs(rebuild, err);
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = catalog_write_begin(rebuild->catalog, &conn, err);
 
+    if (r == 0)
+        r = context_set_default_retention(conn, words, err);
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int fill(struct rebuild *rebuild, const struct repo_config *config, struct error *err)
+{
+    int r = set_default_retention(rebuild, config->retention, err);
+
+    if (r == 0)
+        r = rebuild_take_packs(rebuild, err);
     if (r == 0)
         r = rebuild_replay(rebuild, err);
     if (r == 0)
@@ -116,7 +129,7 @@ static int make_new(struct rebuild *rebuild, const char *dir, const struct repo_
     if (r == 0)
         r = store_open(dir, config, rebuild->catalog, NULL, &rebuild->store, err);
     if (r == 0)
-        r = fill(rebuild, err);
+        r = fill(rebuild, config, err);
     rebuild->store = store_close(rebuild->store);
     rebuild->catalog = catalog_close(rebuild->catalog); // empties and removes its log
     return r;

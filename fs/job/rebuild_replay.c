@@ -466,27 +466,6 @@ static int link_parent(struct replay *replay, struct error *err)
     return r < 0 ? r : 0;
 }
 
-static int carry_out(struct replay *replay, struct error *err)
-{
-    AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
-    const struct note *note = &replay->note;
-
-    if (!row)
-        return error_set(err, -ENOMEM, "out of memory");
-    if (note->snapshot_uuid[0] == '\0')
-        return 0;
-    int r = snapshot_find_uuid(replay->conn, note->snapshot_uuid, row, NULL);
-    if (r == -ENOENT || (r == 0 && row->forgotten_at))
-        return 0;
-    if (r < 0)
-        return error_set(err, r, "cannot look for a snapshot");
-    if (note->what == NOTE_FORGOTTEN) {
-        replay->rebuild->result.forgotten++;
-        return rebuild_forget(replay->conn, row->id, note->at, err);
-    }
-    return snapshot_set_protected(replay->conn, row->id, note->what == NOTE_PROTECTED, err);
-}
-
 static int touch_contexts(struct replay *replay, struct error *err)
 {
     struct removed *removed, *next;
@@ -519,7 +498,7 @@ static int replay_event(struct replay *replay, const struct event *event, enum p
     if (pass == PASS_PARENTS)
         return link_parent(replay, err);
     if (pass == PASS_NOTES)
-        return carry_out(replay, err);
+        return rebuild_carry_out(replay->rebuild, replay->conn, &replay->note, err);
     return note ? replay_note(replay, err) : replay_snapshot(replay, event, err);
 }
 

@@ -6,6 +6,7 @@
 
 #include "catalog/catalog.h"
 #include "fs/job/rebuild.h"
+#include "fs/store/note.h"
 #include "fs/store/store.h"
 
 struct rebuild {
@@ -24,6 +25,10 @@ int rebuild_take_packs(struct rebuild *rebuild, struct error *err);
 
 // rebuild_replay.c: everything else, from the records.
 int rebuild_replay(struct rebuild *rebuild, struct error *err);
+
+// rebuild_notes.c: what a note says of a snapshot or a policy, in the caller's transaction.
+int rebuild_carry_out(struct rebuild *rebuild, struct catalog_conn *conn, const struct note *note,
+                      struct error *err);
 
 // rebuild_maps.c: which snapshots cannot be read in full.
 int rebuild_check_maps(struct rebuild *rebuild, struct error *err);

@@ -95,6 +95,8 @@ int engine_set_retention(struct engine *engine, int64_t context_id, const char *
                                   err);
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
+    if (r == 0)
+        notes_retention(engine, context_id);
     return r;
 }
 

@@ -115,22 +115,17 @@ static int create_catalog(const char *dir, const struct repo_config *config, str
     return catalog_create(path, config->uuid, err);
 }
 
-static int write_retention(struct catalog *catalog, const char *retention, struct error *err)
+static int write_retention(struct catalog *catalog, const char *words, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
-    struct retention_policy policy;
-    char text[RETENTION_TEXT_SIZE];
-    int r = retention_parse(retention, strlen(retention), &policy, err);
+    int r = catalog_write_begin(catalog, &conn, err);
 
     if (r == 0)
-        r = catalog_write_begin(catalog, &conn, err);
-    if (r == 0)
-        r = context_set_default_retention(conn, retention_format(&policy, text), err);
+        r = context_set_default_retention(conn, words, err);
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 
-static int set_retention(const char *dir, const struct repo_config *config, const char *retention,
-                         struct error *err)
+static int set_retention(const char *dir, const struct repo_config *config, struct error *err)
 {
     AUTO_FREE char *path = NULL;
     struct catalog *catalog = NULL;
@@ -140,7 +135,7 @@ static int set_retention(const char *dir, const struct repo_config *config, cons
         r = catalog_open(path, CATALOG_OWNER, config->uuid, &catalog, err);
     if (r < 0)
         return r;
-    r = write_retention(catalog, retention, err);
+    r = write_retention(catalog, config->retention, err);
     catalog_close(catalog);
     return r;
 }
@@ -154,8 +149,7 @@ static int sync_parent(const char *dir, struct error *err)
     return io_fsync_dir(parent, err);
 }
 
-static int fill_folder(const char *dir, const struct repo_config *config, const char *retention,
-                       struct error *err)
+static int fill_folder(const char *dir, const struct repo_config *config, struct error *err)
 {
     int lock_fd = -1;
     int r = repo_lock_acquire(dir, "init", NULL, &lock_fd, NULL, err);
@@ -165,7 +159,7 @@ static int fill_folder(const char *dir, const struct repo_config *config, const 
     if (r == 0)
         r = create_catalog(dir, config, err);
     if (r == 0)
-        r = set_retention(dir, config, retention, err);
+        r = set_retention(dir, config, err);
     if (r == 0)
         r = write_config(dir, config, err);
     if (r == 0)
@@ -177,15 +171,21 @@ static int fill_folder(const char *dir, const struct repo_config *config, const 
 int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
                     const char *retention, struct error *err)
 {
+    struct retention_policy policy;
     struct repo_config config;
     bool leftovers = false, made = false;
+
+    retention = retention ? retention : RETENTION_DEFAULT;
     int r =
         repo_config_init(&config, chunk_size ? chunk_size : CHUNK_SIZE_DEFAULT,
                          compression_level ? compression_level : COMPRESSION_LEVEL_DEFAULT, err);
+    if (r == 0)
+        r = retention_parse(retention, strlen(retention), &policy, err);
     if (r == 0 && dir[0] == '\0')
         r = error_set(err, -EINVAL, "no folder is named");
     if (r < 0)
         return r;
+    retention_format(&policy, config.retention);
 
     if (mkdir(dir, 0700) == 0)
         made = true;
@@ -197,7 +197,7 @@ int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
     if (r < 0)
         return r;
 
-    r = fill_folder(dir, &config, retention ? retention : RETENTION_DEFAULT, err);
+    r = fill_folder(dir, &config, err);
     if (r < 0) {
         remove_unfinished(dir, NULL); // the first error is the one that counts
         if (made)

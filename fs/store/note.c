@@ -17,7 +17,7 @@ static const char *const words[] = {
     [NOTE_FORGOTTEN] = "forgotten",       [NOTE_PROTECTED] = "protected",
     [NOTE_UNPROTECTED] = "unprotected",   [NOTE_VM] = "vm",
     [NOTE_VM_REMOVED] = "vm-removed",     [NOTE_DISK] = "disk",
-    [NOTE_DISK_REMOVED] = "disk-removed",
+    [NOTE_DISK_REMOVED] = "disk-removed", [NOTE_RETENTION] = "retention",
 };
 
 #define WORD_COUNT (sizeof(words) / sizeof(words[0]))
@@ -25,7 +25,8 @@ static const char *const words[] = {
 // Events that have a key, as bits.
 #define OF(what) (1u << (what))
 #define SNAPSHOT_EVENTS (OF(NOTE_FORGOTTEN) | OF(NOTE_PROTECTED) | OF(NOTE_UNPROTECTED))
-#define CONTEXT_EVENTS (OF(NOTE_VM) | OF(NOTE_VM_REMOVED) | OF(NOTE_DISK) | OF(NOTE_DISK_REMOVED))
+#define CONTEXT_EVENTS                                                                             \
+    (OF(NOTE_VM) | OF(NOTE_VM_REMOVED) | OF(NOTE_DISK) | OF(NOTE_DISK_REMOVED) | OF(NOTE_RETENTION))
 #define DISK_EVENTS (OF(NOTE_DISK) | OF(NOTE_DISK_REMOVED))
 
 #define FIELD(key, type) JSON_FIELD(struct note, key, type)
@@ -45,6 +46,7 @@ static const struct {
     {OF(NOTE_DISK), FIELD(source, JSON_FIELD_PATH)},
     {OF(NOTE_DISK), FIELD(capacity, JSON_FIELD_BYTES)},
     {OF(NOTE_DISK), FIELD(chunk_size, JSON_FIELD_CHUNK_SIZE)},
+    {OF(NOTE_RETENTION), FIELD(retention, JSON_FIELD_TEXT)},
 };
 
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))

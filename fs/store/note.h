@@ -15,7 +15,7 @@
 #include "catalog/pack_index.h"
 #include "fs/store/store.h"
 
-enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-removed"
+enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-removed retention"
     NOTE_UNKNOWN,
     NOTE_FORGOTTEN,
     NOTE_PROTECTED,
@@ -24,21 +24,23 @@ enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-rem
     NOTE_VM_REMOVED,
     NOTE_DISK,
     NOTE_DISK_REMOVED,
+    NOTE_RETENTION, // of a VM
 };
 
 struct note {
     enum note_what what;
     int64_t at;
-    char snapshot_uuid[UUID_TEXT_SIZE]; // forgotten, protected, unprotected
-    char context_uuid[UUID_TEXT_SIZE];  // vm…, disk…
-    char context_name[NAME_SIZE];       // vm, disk
-    int64_t context_created_at;         // vm, disk
-    char disk_uuid[UUID_TEXT_SIZE];     // disk…
-    char disk_name[NAME_SIZE];          // disk
-    int64_t disk_created_at;            // disk
-    char source[SOURCE_TEXT_SIZE];      // disk; "" = none yet
-    uint64_t capacity;                  // disk
-    uint32_t chunk_size;                // disk
+    char snapshot_uuid[UUID_TEXT_SIZE];  // forgotten, protected, unprotected
+    char context_uuid[UUID_TEXT_SIZE];   // vm…, disk…, retention
+    char context_name[NAME_SIZE];        // vm, disk
+    int64_t context_created_at;          // vm, disk
+    char disk_uuid[UUID_TEXT_SIZE];      // disk…
+    char disk_name[NAME_SIZE];           // disk
+    int64_t disk_created_at;             // disk
+    char source[SOURCE_TEXT_SIZE];       // disk; "" = none yet
+    uint64_t capacity;                   // disk
+    uint32_t chunk_size;                 // disk
+    char retention[RETENTION_TEXT_SIZE]; // retention; "" = the VM has none of its own any more
 };
 
 // The JSON, malloc'ed. -EINVAL for a note that could not be read back.

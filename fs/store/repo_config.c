@@ -42,6 +42,7 @@ int repo_config_init(struct repo_config *config, uint32_t chunk_size, int compre
                          compression_level, LEVEL_MIN, LEVEL_MAX);
     fresh.chunk_size = chunk_size;
     fresh.compression_level = compression_level;
+    strcpy(fresh.retention, "none");
     uuid_generate_random(uuid);
     uuid_unparse_lower(uuid, fresh.uuid);
     // Up to 256 bytes come whole or not at all.
@@ -71,9 +72,10 @@ char *repo_config_format(const struct repo_config *config)
                    "chunk_size %" PRIu32 "\n"
                    "compression_level %d\n"
                    "features -\n"
+                   "retention %s\n"
                    "fingerprint_secret %s\n",
                    config->version, config->uuid, clock_to_iso(config->created_at, created),
-                   config->chunk_size, config->compression_level, secret);
+                   config->chunk_size, config->compression_level, config->retention, secret);
     if (len < 0) {
         body = NULL;
         return NULL;
@@ -98,6 +100,15 @@ static bool take_value(const char **text, const char *key, char *ret_value, size
     memcpy(ret_value, *text + key_len + 1, len);
     ret_value[len] = '\0';
     *text = end + 1;
+    return true;
+}
+
+static bool is_printable(const char *text)
+{
+    for (; *text; text++) {
+        if (*text < ' ' || *text > '~')
+            return false;
+    }
     return true;
 }
 
@@ -152,6 +163,9 @@ static const char *take_fields(const char *text, struct repo_config *config, cha
         return "compression_level";
     if (!take_value(&text, "features", features, 1024))
         return "features";
+    if (!take_value(&text, "retention", config->retention, sizeof(config->retention)) ||
+        !is_printable(config->retention))
+        return "retention";
     if (!take_secret(&text, config->fingerprint_secret))
         return "fingerprint_secret";
     config->chunk_size = (uint32_t)chunk_size;

@@ -24,12 +24,15 @@ struct repo_config {
     char uuid[UUID_TEXT_SIZE];
     uint32_t chunk_size;   // bytes, for disks added from now on; a power of two
     int compression_level; // zstd
+    // Words of the policy of VMs that have none of their own, as init was told: for a catalog that
+    // is made anew. What they mean is not this room's business.
+    char retention[RETENTION_TEXT_SIZE];
     uint8_t fingerprint_secret[FINGERPRINT_SECRET_SIZE];
     int64_t created_at; // ns
 };
 
-// Fills a new config: fresh uuid and secret (getrandom). -EINVAL with a sentence for a chunk size
-// or level out of range.
+// Fills a new config: fresh uuid and secret (getrandom), retention "none". -EINVAL with a sentence
+// for a chunk size or level out of range.
 int repo_config_init(struct repo_config *config, uint32_t chunk_size, int compression_level,
                      struct error *err);
 

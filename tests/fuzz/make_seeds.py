@@ -64,7 +64,7 @@ def maps():
 
 def config():
     return ("format 1\nuuid ee000000-0000-4000-8000-000000000001\ncreated 2026-11-21T06:55:00Z\n"
-            "chunk_size 65536\ncompression_level 1\nfeatures -\nfingerprint_secret "
+            "chunk_size 65536\ncompression_level 1\nfeatures -\nretention none\nfingerprint_secret "
             + "0f" * 192 + "\n")
 
 

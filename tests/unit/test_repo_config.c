@@ -112,7 +112,7 @@ static void test_missing_and_repeated_keys(void **state)
     char *text = sample(&config);
     (void)state;
 
-    for (int line = 0; line < 7; line++) {
+    for (int line = 0; line < 8; line++) {
         char *less = without_line(text, line, 0), *more = without_line(text, line, 2);
 
         fix_checksum(less);
@@ -147,6 +147,8 @@ static void test_hostile_values(void **state)
         {"compression_level 3", "compression_level 03", -ERROR_CORRUPT, "not as this program"},
         {"features -", "features encryption", -EPROTONOSUPPORT, "unknown here: encryption"},
         {"features -", "features ", -ERROR_CORRUPT, "features is"},
+        {"retention none", "retention ", -ERROR_CORRUPT, "retention is"},
+        {"retention none", "retention keep\tall", -ERROR_CORRUPT, "retention is"},
         {"secret ", "secret 00", -ERROR_CORRUPT, "fingerprint_secret is"},
         {"uuid ", "uuid x", -ERROR_CORRUPT, "uuid is"},
         {"created ", "created 1", -ERROR_CORRUPT, "created is"},
