@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 #include <utlist.h>
 
 // A reader that comes back to a pool of this many is closed.
@@ -35,6 +37,8 @@ struct catalog {
 
     pthread_mutex_t write_lock;
     struct catalog_conn *writer; // NULL in READER mode
+
+    enum connection_kind reader_kind; // constant
 
     pthread_mutex_t pool_lock;
     struct catalog_conn *idle;
@@ -123,10 +127,28 @@ static int open_owner(struct catalog *catalog, const char *repository_uuid, stru
     return 0;
 }
 
+// On a file system that is mounted read-only SQLite cannot make the files that readers of a WAL
+// share. They are not needed when there is no log and nobody can write one.
+static bool is_frozen(const char *path)
+{
+    AUTO_FREE char *log = NULL;
+    struct statvfs fs;
+
+    if (statvfs(path, &fs) < 0 || !(fs.f_flag & ST_RDONLY))
+        return false;
+    if (asprintf(&log, "%s-wal", path) < 0) {
+        log = NULL;
+        return false;
+    }
+    return access(log, F_OK) < 0 && errno == ENOENT;
+}
+
 static int open_reader(struct catalog *catalog, const char *repository_uuid, struct error *err)
 {
     AUTO(connection_close) struct catalog_conn *conn = NULL;
-    int rc = connection_open(catalog->path, CONNECTION_READER, &conn, err);
+    if (is_frozen(catalog->path))
+        catalog->reader_kind = CONNECTION_FROZEN;
+    int rc = connection_open(catalog->path, catalog->reader_kind, &conn, err);
     if (rc < 0)
         return rc;
     size_t count;
@@ -156,6 +178,7 @@ int catalog_open(const char *path, enum catalog_mode mode, const char *repositor
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     pthread_mutex_init(&catalog->write_lock, NULL);
     pthread_mutex_init(&catalog->pool_lock, NULL);
+    catalog->reader_kind = CONNECTION_READER;
     int rc = 0;
     catalog->path = strdup(path);
     if (!catalog->path)
@@ -271,7 +294,7 @@ int catalog_read_begin(struct catalog *catalog, struct catalog_conn **ret_conn, 
 {
     AUTO(connection_close) struct catalog_conn *conn = take_idle(catalog);
     if (!conn) {
-        int rc = connection_open(catalog->path, CONNECTION_READER, &conn, err);
+        int rc = connection_open(catalog->path, catalog->reader_kind, &conn, err);
         if (rc < 0)
             return rc;
         conn->catalog = catalog;

@@ -8,6 +8,7 @@
 #include "catalog/statement.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define BUSY_TIMEOUT_MS 5000
@@ -102,7 +103,7 @@ static int set_up(struct catalog_conn *conn, struct error *err)
     sqlite3_extended_result_codes(conn->db, 1);
     sqlite3_busy_timeout(conn->db, BUSY_TIMEOUT_MS);
     sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (conn->kind == CONNECTION_READER) {
+    if (conn->kind == CONNECTION_READER || conn->kind == CONNECTION_FROZEN) {
         sqlite3_wal_autocheckpoint(conn->db, 0);
         sqlite3_db_config(conn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         return connection_exec(conn, "set up a reader", reader_pragmas, err);
@@ -124,6 +125,39 @@ static int open_flags(enum connection_kind kind)
     }
 }
 
+// "file:PATH?immutable=1", malloc'ed; NULL: out of memory.
+static char *frozen_uri(const char *path)
+{
+    char *uri = NULL;
+    size_t size;
+    FILE *out = open_memstream(&uri, &size);
+
+    if (!out)
+        return NULL;
+    fputs("file:", out);
+    for (const char *p = path; *p; p++) {
+        if (strchr("%?#", *p))
+            fprintf(out, "%%%02x", (unsigned char)*p);
+        else
+            fputc(*p, out);
+    }
+    fputs("?immutable=1", out);
+    if (fclose(out) == 0)
+        return uri;
+    free(uri);
+    return NULL;
+}
+
+static int open_database(const char *path, enum connection_kind kind, sqlite3 **ret_db)
+{
+    int flags = open_flags(kind) | SQLITE_OPEN_NOMUTEX;
+
+    if (kind != CONNECTION_FROZEN)
+        return sqlite3_open_v2(path, ret_db, flags, NULL);
+    AUTO_FREE char *uri = frozen_uri(path);
+    return uri ? sqlite3_open_v2(uri, ret_db, flags | SQLITE_OPEN_URI, NULL) : SQLITE_NOMEM;
+}
+
 int connection_open(const char *path, enum connection_kind kind, struct catalog_conn **ret_conn,
                     struct error *err)
 {
@@ -133,8 +167,7 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
     if (!conn)
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     conn->kind = kind;
-    int sqlite_code =
-        sqlite3_open_v2(path, &conn->db, open_flags(kind) | SQLITE_OPEN_NOMUTEX, NULL);
+    int sqlite_code = open_database(path, kind, &conn->db);
     if (!conn->db)
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     if (sqlite_code != SQLITE_OK) {

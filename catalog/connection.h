@@ -24,6 +24,7 @@ enum connection_kind {
     CONNECTION_CREATE = 1, // a writer of a file that is not there yet
     CONNECTION_WRITER,
     CONNECTION_READER,
+    CONNECTION_FROZEN, // a reader of a file that nobody can change: no log, no shared memory
 };
 
 struct catalog_conn {

@@ -111,6 +111,9 @@ int note_pack_write(struct store *store, const struct note *notes, size_t count,
                     struct note_pack *ret_pack, struct error *err)
 {
     struct note_pack pack = {.records = calloc(count, sizeof(*pack.records))};
+
+    if (store->reserve)
+        reserve_make_room(store->reserve);
     int r = pack.records ? write_pack(store, &pack, notes, count, err)
                          : error_set(err, -ENOMEM, "out of memory for a note");
 

@@ -149,7 +149,7 @@ bool reserve_make_room(struct reserve *reserve)
         reserve->there = false;
         given = unlink(reserve->path) == 0;
         if (given)
-            log_warning("the disk is full: the reserve of %" PRIu64 " bytes is given up; forget "
+            log_info("the disk is full: the reserve of %" PRIu64 " bytes is given up; forget "
                         "snapshots and collect garbage",
                         reserve->wanted);
     }
@@ -166,8 +166,8 @@ int reserve_check(struct reserve *reserve, uint64_t bytes, struct error *err)
     left = free_bytes(reserve, &total);
     if (left < bytes || left - bytes < reserve_floor(reserve))
         return error_set(err, -ENOSPC,
-                         "the disk is full: %" PRIu64 " bytes are free, and %" PRIu64
-                         " of them are kept for forgetting snapshots and collecting garbage",
+                         "No space left for a backup: %" PRIu64 " bytes are free, and the last "
+                         "%" PRIu64 " are kept for forgetting snapshots and collecting garbage",
                          left, reserve_floor(reserve));
     return 0;
 }

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from backtree_testing import *
-from disks import KIB, MIB, make_disk, make_scattered_disk
+from disks import KIB, MIB, loop_mounted, make_disk, make_scattered_disk
 
 
 def listing(folder):
@@ -423,6 +423,22 @@ def test_repository_on_a_read_only_file_system(case):
     case.run(["mount", "-o", "remount,bind,ro", case.mnt])
     case.refused("backup", case.mnt, "web1", says="Read-only")
     eq(case.catalog.job_count(), 0, "job records")
+
+
+def test_a_repository_on_a_read_only_file_system_can_be_looked_at(case):
+    needs_root()
+    make_disk(case.dir / "small.fs", 64 * MIB)
+    case.run(["mkfs.ext4", "-q", case.dir / "small.fs"])
+    image = make_disk(case.dir / "vda.raw", MIB, [(0, 512 * KIB)])
+    with loop_mounted(case.dir / "small.fs", case.dir / "fs") as folder:
+        repo = folder / "a ? %20 #name"  # characters that mean something in a URI
+        case.backtree("init", repo)
+        case.backtree("add", repo, "web1", f"vda={image}")
+        case.backtree("backup", repo, "web1")
+        case.run(["mount", "-o", "remount,ro", folder])
+        check("0001-full-" in case.backtree("list", repo).out, "list")
+        check("whole" in case.backtree("check", "--full", repo).out, "check")
+        case.refused("backup", repo, "web1", says="Read-only file system")
 
 
 main()
