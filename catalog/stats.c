@@ -89,3 +89,38 @@ int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats
         *ret_stats = stats;
     return rc;
 }
+
+int vm_figures_each(struct catalog_conn *conn,
+                    int (*fn)(const struct vm_figures *row, void *arg, struct error *err),
+                    void *arg, struct error *err)
+{
+    static const struct query each = {
+        "add up VMs",
+        "SELECT c.name, c.failures, "
+        "       (SELECT count(*) FROM backup_disks b WHERE b.context_id = c.id "
+        "          AND b.state = 'completed' AND b.forgotten_at IS NULL), "
+        "       c.last_success_at, max(j.finished_at - j.started_at, 0), "
+        "       (SELECT sum(b.read_bytes) FROM backup_disks b WHERE b.job_id = j.id), "
+        "       (SELECT sum(b.new_bytes) FROM backup_disks b WHERE b.job_id = j.id) "
+        "  FROM vm_backup_contexts c LEFT JOIN backup_jobs j ON j.id = "
+        "       (SELECT max(n.id) FROM backup_jobs n WHERE n.context_id = c.id "
+        "           AND n.kind = 'backup' AND n.state = 'completed' "
+        "           AND n.\"trigger\" <> 'pre_restore_safety') "
+        " ORDER BY c.name"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &each, &st, err);
+    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
+        struct vm_figures row = {0};
+        statement_text(st, row.name, sizeof(row.name));
+        row.failures = statement_int(st);
+        row.snapshots = statement_int(st);
+        row.last_success_at = statement_int(st);
+        row.last_duration = statement_int(st);
+        row.last_read_bytes = statement_size(st);
+        row.last_new_bytes = statement_size(st);
+        rc = statement_check_row(st, err);
+        if (rc == 0)
+            rc = fn(&row, arg, err);
+    }
+    return rc;
+}

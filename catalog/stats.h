@@ -8,6 +8,8 @@
 #include "catalog/catalog.h"
 #include "catalog/types.h"
 
+#include "base/name.h"
+
 #include <stdint.h>
 
 struct catalog_stats {
@@ -24,5 +26,19 @@ struct catalog_stats {
 
 int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats,
                       struct error *err);
+
+struct vm_figures { // of one VM; last: the newest backup of it that completed, zeros when there is
+                    // none
+    char name[NAME_SIZE];
+    int64_t failures, snapshots;
+    int64_t last_success_at;
+    int64_t last_duration; // nanoseconds
+    uint64_t last_read_bytes, last_new_bytes;
+};
+
+// By name.
+int vm_figures_each(struct catalog_conn *conn,
+                    int (*fn)(const struct vm_figures *row, void *arg, struct error *err),
+                    void *arg, struct error *err);
 
 #endif

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-static int fill(const struct repository *repository, struct catalog_conn *conn,
-                struct repository_status *ret_status, struct error *err)
+int repository_status_fill(const struct repository *repository, struct catalog_conn *conn,
+                           struct repository_status *ret_status, struct error *err)
 {
     struct repository_status status = {0};
     struct statvfs fs;
@@ -39,7 +39,7 @@ int repository_status_get(const struct repository *repository, struct repository
     int r = catalog_read_begin(repository->catalog, &conn, err);
     if (r < 0)
         return r;
-    return fill(repository, conn, ret_status, err);
+    return repository_status_fill(repository, conn, ret_status, err);
 }
 
 static const char *time_or_never(int64_t when, char text[CLOCK_ISO_SIZE])
@@ -87,7 +87,7 @@ int repository_status_text(const struct repository *repository, char **ret_text,
     int r = catalog_read_begin(repository->catalog, &conn, err);
 
     if (r == 0)
-        r = fill(repository, conn, &status, err);
+        r = repository_status_fill(repository, conn, &status, err);
     if (r < 0)
         return r;
     FILE *out = open_memstream(&text, &len);
@@ -134,7 +134,7 @@ int repository_status_json(const struct repository *repository, json_t **ret_jso
     int r = catalog_read_begin(repository->catalog, &conn, err);
 
     if (r == 0)
-        r = fill(repository, conn, &status, err);
+        r = repository_status_fill(repository, conn, &status, err);
     if (r < 0)
         return r;
     json_t *json = json_object();

@@ -21,6 +21,10 @@ struct repository_status {
 int repository_status_get(const struct repository *repository, struct repository_status *ret_status,
                           struct error *err);
 
+// The same with the caller's lease.
+int repository_status_fill(const struct repository *repository, struct catalog_conn *conn,
+                           struct repository_status *ret_status, struct error *err);
+
 // `key value` a line, malloc'ed: repository, format, chunk_size, contexts, disks, chains,
 // snapshots, jobs_STATE …, logical_bytes, data_bytes, unique_bytes, stored_bytes, capacity_bytes,
 // free_bytes, retention, last_success, and `last_success.VM TIME` for each VM ("never" when there

@@ -46,6 +46,7 @@ struct shard {
     struct entry *table;
     struct entry *used; // READY entries, last used first
     uint64_t bytes;     // of the entries in `used`
+    uint64_t hits, misses;
 };
 
 struct chunk_cache {
@@ -158,6 +159,7 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
     entry = shard_find(shard, request);
     if (entry && entry->state == ENTRY_READY) {
         shard_touch(shard, entry);
+        shard->hits++;
         entry->refs++;
     } else {
         entry = NULL;
@@ -300,6 +302,8 @@ int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *requ
     pthread_mutex_lock(&shard->lock);
     entry = shard_find(shard, request);
     found = entry != NULL;
+    shard->hits += found;
+    shard->misses += !found;
     if (found) {
         entry->refs++;
         wait_loaded(shard, entry);
@@ -322,4 +326,20 @@ int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *requ
     }
     shard_unref(shard, entry);
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+}
+
+struct chunk_cache_counts chunk_cache_counts(struct chunk_cache *cache)
+{
+    struct chunk_cache_counts counts = {0};
+
+    for (int i = 0; i < SHARD_COUNT; i++) {
+        struct shard *shard = &cache->shards[i];
+
+        pthread_mutex_lock(&shard->lock);
+        counts.hits += shard->hits;
+        counts.misses += shard->misses;
+        counts.bytes += shard->bytes;
+        pthread_mutex_unlock(&shard->lock);
+    }
+    return counts;
 }

@@ -48,6 +48,13 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
 int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *request,
                      chunk_cache_load_fn load, void *arg, struct error *err);
 
+struct chunk_cache_counts {
+    uint64_t hits, misses; // requests answered from the cache, requests that loaded
+    uint64_t bytes;        // held now
+};
+
+struct chunk_cache_counts chunk_cache_counts(struct chunk_cache *cache);
+
 DEFINE_CLEANUP(struct chunk_cache *, chunk_cache_free)
 
 #endif

@@ -150,8 +150,8 @@ bool reserve_make_room(struct reserve *reserve)
         given = unlink(reserve->path) == 0;
         if (given)
             log_info("the disk is full: the reserve of %" PRIu64 " bytes is given up; forget "
-                        "snapshots and collect garbage",
-                        reserve->wanted);
+                     "snapshots and collect garbage",
+                     reserve->wanted);
     }
     pthread_mutex_unlock(&reserve->lock);
     return given;

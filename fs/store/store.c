@@ -324,3 +324,8 @@ int store_read_chunk(struct store *store, struct catalog_conn *conn, const struc
                          count, len);
     return store_read_cached(store, conn, &request, load_chunk, err);
 }
+
+struct chunk_cache_counts store_cache_counts(struct store *store)
+{
+    return chunk_cache_counts(store->cache);
+}

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "catalog/catalog.h"
+#include "fs/store/chunk_cache.h"
 #include "fs/store/chunk_coder.h"
 #include "fs/store/repo_config.h"
 #include "fs/store/reserve.h"
@@ -113,6 +114,9 @@ int store_get(struct store *store, struct catalog_conn *conn, enum record_kind k
 // [from, from + count) of it into `out`.
 int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
                      size_t len, size_t from, size_t count, void *out, struct error *err);
+
+// How the cache of decoded content does.
+struct chunk_cache_counts store_cache_counts(struct store *store);
 
 DEFINE_CLEANUP(struct store *, store_close)
 DEFINE_CLEANUP(struct store_writer *, store_writer_close)

@@ -58,6 +58,7 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
         r = job_each(conn, &last, newest_job, &time, err);
         break;
     case NODE_STATUS:
+    case NODE_METRICS:
         time = clock_now();
         break;
     case NODE_LAST_ERROR:

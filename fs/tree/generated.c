@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "catalog/record_json.h"
+#include "fs/job/metrics.h"
 #include "fs/job/status.h"
 #include "fs/tree/help_text.h"
 #include "fs/tree/tree_state.h"
@@ -144,6 +145,9 @@ int generated_text(struct tree *tree, struct node node, char **ret_text, size_t 
         break;
     case NODE_STATUS:
         r = repository_status_text(engine_repository(tree->engine), &text, err);
+        break;
+    case NODE_METRICS:
+        r = repository_metrics_text(engine_repository(tree->engine), &text, err);
         break;
     case NODE_LAST_ERROR:
         r = refusal_text(tree, &text, err);

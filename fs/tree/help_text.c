@@ -14,6 +14,7 @@ const char help_text[] =
     "  cat vms/web1/vda/latest/info.json   everything recorded about the newest backup\n"
     "  getfattr -d vms/web1/vda/latest/    the same in short: state, parent, job, digest\n"
     "  cat status                          the repository at a glance\n"
+    "  cat metrics                         the same for a monitoring system (OpenMetrics)\n"
     "  ls -lt jobs/ ; ls jobs/active/      jobs, newest first; those pending or running\n"
     "  cat last_error                      why the last command written here was refused\n"
     "\n"

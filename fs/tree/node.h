@@ -62,6 +62,7 @@ enum node_kind {
     NODE_CONTROL_VERIFY,
     NODE_CONTROL_GC,
     NODE_SNAPSHOT_VERIFY,
+    NODE_METRICS,
     NODE_KIND_COUNT
 };
 

@@ -125,5 +125,4 @@ def test_the_reserve_comes_back_when_it_was_deleted(case):
     check((case.repo / "cache" / "reserve").stat().st_blocks * 512 >= 4 * MIB, "its blocks")
 
 
-if __name__ == "__main__":
-    main()
+main()
