@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""kill -9 of the daemon at random moments under load, again and again: what was completed stays,
-byte for byte, and the repository opens by itself every time.
+"""kill -9 of the daemon at random moments under load (backups of several VMs, snapshots being
+forgotten, garbage collection, verification, readers), again and again: what was completed stays, byte
+for byte, what was forgotten stays forgotten, and the repository opens by itself every time.
 
-BACKTREE_LONG=1 runs 500 rounds instead of 20; BACKTREE_SEED repeats a run.
+BACKTREE_LONG=1 runs 500 rounds instead of 20, BACKTREE_ROUNDS=N that many; BACKTREE_SEED repeats a
+run.
 """
+import contextlib
 import os
 import random
 import subprocess
@@ -15,12 +18,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from backtree_testing import *
 from disks import KIB, MIB, digest, make_disk, noise, write_at
 
-ROUNDS = 500 if LONG else 20
+ROUNDS = int(os.environ.get("BACKTREE_ROUNDS") or (500 if LONG else 20))
+KEPT = 8  # snapshots of a disk; older ones are forgotten while the daemon works
 VMS = ("web1", "web2", "web3")
 # Each round one of these is slow, so that the kill finds the daemon somewhere else.
 SLOW_POINTS = ("job-started", "source-read", "1-pack-append", "2-pack-sync", "2-pack-sealed",
                "3-pack-commit", "3-pack-committed", "4-snapshot-sealed", "5-snapshot-commit",
-               "5-snapshot-committed", "cache-write", "job-commit", "pack-read")
+               "5-snapshot-committed", "cache-write", "job-commit", "pack-read", "note-sealed",
+               "gc-mark", "gc-copied", "gc-commit", "gc-committed", "pack-remove")
 
 
 def reader(case, stop):
@@ -32,6 +37,33 @@ def reader(case, stop):
                     digest(snapshot / "disk.raw")
         except OSError:
             time.sleep(0.01)
+
+
+def forget_some(case, expected, numbers):
+    """Forgets what is beyond KEPT, in the middle of a chain as well as at its ends. Once rmdir has
+    returned the snapshot is gone for good; when it was cut off, either may be."""
+    for vm in VMS:
+        names = sorted(n for n in expected if n.parts[1] == vm)
+        while len(names) > KEPT:
+            name = names.pop(numbers.randrange(len(names) - 1))
+            try:
+                (case.mnt / name).rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                # EBUSY: a reader has it open, or its disk is being backed up.
+                check(error.errno in (errno.EBUSY, errno.ENOTCONN, errno.ECONNABORTED),
+                      f"rmdir {name}: {error}")
+                continue
+            del expected[name]
+
+
+def start_upkeep(case, numbers):
+    with contextlib.suppress(OSError):  # killed meanwhile
+        if numbers.random() < 0.8:
+            (case.mnt / "control" / "gc").write_text(f"threshold={numbers.randrange(1, 60)}%\n")
+        if numbers.random() < 0.3:
+            (case.mnt / "control" / "verify").write_text("20%\n")
 
 
 def check_all(case, images, expected, old=None):
@@ -67,6 +99,7 @@ def test_random_kills_under_load(case):
         beside.start()
         for vm in VMS:
             case.trigger(case.vm(vm) / "backup", numbers.choice(("", "full", "tag=round")))
+        start_upkeep(case, numbers)
         time.sleep(numbers.random() * 0.12)
         killed_running += case.catalog.unfinished() > 0
         stop.set()
@@ -78,6 +111,7 @@ def test_random_kills_under_load(case):
         case.daemon.allow_errors("interrupted|leftover|pack|open")
         case.settle()
         check_all(case, images, expected, old=10)
+        forget_some(case, expected, numbers)
         bad = case.catalog.rows("SELECT id, state, reason FROM backup_jobs WHERE state = 'failed' "
                                 "AND reason NOT LIKE '%interrupted%'")
         eq(bad, [], "jobs that failed of something else")
@@ -88,6 +122,8 @@ def test_random_kills_under_load(case):
     case.remount()
     check_all(case, images, expected)
     eq(case.catalog.value("PRAGMA integrity_check"), "ok", "integrity of the catalog")
+    case.umount()
+    case.backtree("check", "--full", case.repo)
 
 
 def test_random_kills_of_a_command(case):
