@@ -5,8 +5,9 @@
 //   prober read REPO PATH=RAW…            a line a snapshot: PATH CLASS SENTENCE
 //   prober flip REPO FILE STEP[:FROM:TO] PATH=RAW…
 //       every STEPth byte of REPO/FILE (of that range) is changed in four ways, one at a time, and
-//       put back; counts of what came of it. Inside a stretch of zeros a STEP over 1 looks at every
-//       64th byte only: most of a database of a few rows is empty.
+//       put back; counts of what came of it. Most of a database of a few rows is empty: inside a
+//       stretch of zeros two ways do (all bits, one bit), and a STEP over 1 looks at every 64th
+//       byte only.
 //
 // Each probe of a damaged repository is a process of its own, so that a crash or a hang is counted
 // instead of ending the run.
@@ -108,12 +109,12 @@ static void flip(const char *repo, const char *file, const char *range)
         exit(2);
     fd = open(path, O_RDWR);
     for (off_t at = from; at < to && pread(fd, &byte, 1, at) == 1; at += step) {
-        bool empty = byte == 0 && before == 0 && step > 1 && at % 64 >= step;
+        bool empty = byte == 0 && before == 0;
 
         before = byte;
-        if (empty)
+        if (empty && step > 1 && at % 64 >= step)
             continue;
-        for (int way = 0; way < 4; way++) {
+        for (int way = 0; way < (empty ? 2 : 4); way++) {
             bad = damaged(byte, at, way);
             if (pwrite(fd, &bad, 1, at) != 1)
                 exit(2);
@@ -144,6 +145,10 @@ int main(int argc, char **argv)
     for (int i = flips ? 5 : 3; i < argc; i++)
         take_disk(argv[i]);
     if (flips) {
+        // Undamaged it is right. And what the libraries set up once is there when a probe begins.
+        if (probe_repository(argv[2], NULL, disks, disk_count) != PROBE_RIGHT)
+            return 2;
+        remove_wal(argv[2]);
         flip(argv[2], argv[3], argv[4]);
         return 0;
     }
