@@ -29,7 +29,7 @@ def probe_damaged(repo, expected, file, span):
     args = [PROBER, "flip", str(repo), str(file), str(span),
             *(f"{p}={raw}" for p, raw in expected.items())]
     done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                          timeout=40000, check=True)
+                          errors="backslashreplace", timeout=40000, check=True)
     *notes, last = done.stdout.splitlines()
     words = last.split()[1:]
     counts = collections.Counter({w: int(n) for w, n in zip(words[::2], words[1::2], strict=True)})
