@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORD_MAX 128
+#define WORD_MAX PRUNE_NAME_SIZE // VM/DISK is the longest there is
 
 static bool is_blank(char c)
 {

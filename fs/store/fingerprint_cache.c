@@ -118,7 +118,7 @@ struct fingerprint_reader {
     bool any;       // a record came before it, of leaf `previous`
     uint64_t previous;
     uint64_t buffer_first, buffer_count; // records in the buffer
-    uint8_t buffer[BUFFER_LEAVES * LEAF_SIZE];
+    uint8_t buffer[];                    // room for all of the file, or for BUFFER_LEAVES
 };
 
 // True when the file is whole and is the cache of exactly this snapshot.
@@ -170,10 +170,10 @@ int fingerprint_reader_open(struct store *store, const char *disk_uuid, const ch
         *ret_reader = NULL;
         return 0;
     }
-    reader = malloc(sizeof(*reader));
+    reader = malloc(sizeof(*reader) + (count < BUFFER_LEAVES ? count : BUFFER_LEAVES) * LEAF_SIZE);
     if (!reader)
         return error_set(err, -ENOMEM, "out of memory for fingerprints");
-    memset(reader, 0, offsetof(struct fingerprint_reader, buffer));
+    memset(reader, 0, sizeof(*reader));
     reader->nonce = nonce;
     reader->count = count;
     // A hint only.

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
-#define WINDOW_SIZE (1024u * 1024)
+#define WINDOW_MAX (1024u * 1024)
 
 int pack_scan_list(struct store *store, pack_file_fn fn, void *arg, struct error *err)
 {
@@ -62,9 +62,9 @@ struct salvage {
     const char *uuid;
     uint64_t bytes;
     struct pack_decoder *decoder;
-    uint8_t *window, *content; // what is read of the file; a record's content
+    uint8_t *window; // what is read of the file
     uint64_t window_start;
-    size_t window_len;
+    size_t window_size, window_len;
     bool in_step; // every header so far followed from the one before
     bool losing;  // in a run of lost bytes
     struct pack_content found;
@@ -81,8 +81,8 @@ static int look(struct salvage *salvage, uint64_t offset, size_t len, const uint
     *ret_bytes = NULL;
     if (offset < salvage->window_start ||
         offset + len > salvage->window_start + salvage->window_len) {
-        n = pack_backend_read(salvage->store->backend, salvage->uuid, salvage->window, WINDOW_SIZE,
-                              offset, err);
+        n = pack_backend_read(salvage->store->backend, salvage->uuid, salvage->window,
+                              salvage->window_size, offset, err);
         if (n < 0)
             return (int)n;
         salvage->window_start = offset;
@@ -124,8 +124,7 @@ static int prove(struct salvage *salvage, const struct chunk_row *row, struct er
         return 0;
     }
     snprintf(location.pack_uuid, sizeof(location.pack_uuid), "%s", salvage->uuid);
-    r = pack_read_record(salvage->store->backend, salvage->decoder, &location, true,
-                         salvage->content, &local);
+    r = pack_scan_prove(salvage->store, salvage->decoder, &location, &local);
     if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT)
         return 0;
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 1;
@@ -251,15 +250,16 @@ int pack_scan_salvage(struct store *store, const char *uuid, uint64_t bytes,
                       struct pack_content *ret_content, struct error *err)
 {
     AUTO(pack_decoder_free) struct pack_decoder *decoder = NULL;
-    AUTO_FREE uint8_t *window = malloc(WINDOW_SIZE), *content = malloc(PACK_PAYLOAD_MAX);
+    size_t window_size = bytes < WINDOW_MAX ? (size_t)bytes : WINDOW_MAX;
+    AUTO_FREE uint8_t *window = malloc(window_size + 1);
     struct salvage salvage = {.store = store,
                               .uuid = uuid,
                               .bytes = bytes,
                               .window = window,
-                              .content = content,
+                              .window_size = window_size,
                               .in_step = true};
-    int r = window && content ? pack_decoder_new(&decoder, err)
-                              : error_set(err, -ENOMEM, "out of memory to salvage a pack");
+    int r = window ? pack_decoder_new(&decoder, err)
+                   : error_set(err, -ENOMEM, "out of memory to salvage a pack");
 
     salvage.decoder = decoder;
     if (r == 0)

@@ -90,10 +90,17 @@ def back_up_again(case, expected):
     return told
 
 
+def all_packs(repo):
+    return sorted(Path(repo).glob("packs/*/*.pack"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
+def packs_of_notes(repo):
+    return [p for p in all_packs(repo) if p.read_bytes()[68:69] == b"\x04"]  # their first record
+
+
 def packs(repo):
-    """Those with content, oldest first; packs of notes (first record of kind 4) hold none."""
-    return sorted((p for p in Path(repo).glob("packs/*/*.pack") if p.read_bytes()[68:69] != b"\x04"),
-                  key=lambda p: (p.stat().st_mtime_ns, p.name))
+    """Those with content, oldest first; packs of notes hold none."""
+    return [p for p in all_packs(repo) if p not in packs_of_notes(repo)]
 
 
 class Record:

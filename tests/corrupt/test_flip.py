@@ -1,33 +1,70 @@
 # SPDX-License-Identifier: MIT
 """Every byte of a small repository changed, one at a time: right bytes or a refusal, never wrong
-bytes, never a crash or a hang. A sample by default, every byte with BACKTREE_LONG=1."""
+bytes, never a crash or a hang. A sample by default; every byte with BACKTREE_LONG=1, then on all
+cores, each with a copy of the repository."""
+import collections
 import os
+import queue
 import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tap
 from backtree_testing import *
-from damage import PROBER, make, packs
+from damage import PROBER, make, packs, packs_of_notes
 
 # Tables and indexes that say what a snapshot is and where it is, looked at more closely.
 TOLD = ("backup_disks", "backup_chains", "vm_disks", "vm_backup_contexts", "packs", "chunks")
 
 
-def flip(case, expected, file, step, repo=None):
-    """The prober's counts for one file: {class: count}, after telling them."""
-    args = [PROBER, "flip", str(repo or case.repo), file, str(step),
+PIECE = 1024  # bytes of a file that a process changes, when all are
+
+
+def probe_damaged(repo, expected, file, span):
+    """The prober's counts for one file, or a piece of it, and what it says is bad."""
+    args = [PROBER, "flip", str(repo), str(file), str(span),
             *(f"{p}={raw}" for p, raw in expected.items())]
     done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                          timeout=40000, check=True)
+                          errors="backslashreplace", timeout=40000, check=True)
     *notes, last = done.stdout.splitlines()
     words = last.split()[1:]
-    counts = {word: int(n) for word, n in zip(words[::2], words[1::2])}
-    tap.diagnose(f"{file} {step}: {counts}")
-    bad = [note for note in notes if note.startswith(("# wrong", "# crashed"))]
+    counts = collections.Counter({w: int(n) for w, n in zip(words[::2], words[1::2], strict=True)})
+    return counts, [note for note in notes if note.startswith(("# wrong", "# crashed"))]
+
+
+def every_byte(case, expected, file):
+    """probe_damaged() of the whole file, a worker a core: damage of one must not meet another's."""
+    repos = queue.Queue()
+    for number in range(os.cpu_count()):
+        copy = case.dir / f"copy-{number}"
+        shutil.copytree(case.repo, copy)
+        shutil.copytree(case.repo, f"{copy}.untouched")
+        repos.put(copy)
+
+    def work(first):
+        repo = repos.get()
+        try:
+            return probe_damaged(repo, expected, file, f"1:{first}:{first + PIECE}")
+        finally:
+            repos.put(repo)
+
+    with ThreadPoolExecutor(repos.qsize()) as workers:
+        done = list(workers.map(work, range(0, (case.repo / file).stat().st_size, PIECE)))
+    for copy in case.dir.glob("copy-*"):
+        shutil.rmtree(copy)
+    return (sum((counts for counts, _ in done), collections.Counter()),
+            [note for _, notes in done for note in notes])
+
+
+def flip(case, expected, file, span):
+    """{class: count} of one file, after telling them. `span` 1 is every byte."""
+    counts, bad = (every_byte(case, expected, file) if span == 1 else
+                   probe_damaged(case.repo, expected, file, span))
+    tap.diagnose(f"{file} {span}: {dict(counts)}")
     eq(bad, [], f"bytes of {file}")
     check(sum(counts.values()) > 0, f"{file}: something was changed")
     return counts
@@ -65,6 +102,17 @@ def test_packs(case):
     expected = make(case)
     for pack in packs(case.repo):
         none_lost(flip(case, expected, pack.relative_to(case.repo), 1 if LONG else 401))
+
+
+def test_packs_of_notes(case):
+    """No snapshot is read through them."""
+    expected = make(case)
+    found = packs_of_notes(case.repo)
+    check(found, "there are notes")
+    for pack in found:
+        counts = flip(case, expected, pack.relative_to(case.repo), 1 if LONG else 53)
+        eq(counts["refused"], 0, "snapshots refused for a note")
+        none_lost(counts)
 
 
 def pages(repo):

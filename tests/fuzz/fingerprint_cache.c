@@ -54,7 +54,7 @@ static void check(struct fingerprint_reader *reader, const uint8_t *data, size_t
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct store *store = fuzz_store();
+    static struct store *store; // nothing of it changes
     static int fd = -1;
     struct fingerprint_reader *reader = NULL;
 
@@ -62,6 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     size_t count = (size - 1) / 10 < RECORDS_MAX ? (size - 1) / 10 : RECORDS_MAX;
     size_t rest = size - 1 - count * 10 < 256 ? size - 1 - count * 10 : 256;
+    if (!store)
+        store = fuzz_store();
     if (fd < 0)
         fd = open(scratch_path(&fuzz_scratch, "d1000000-0000-4000-8000-000000000001.fingerprints"),
                   O_RDWR | O_CREAT, 0600);

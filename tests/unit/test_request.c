@@ -146,6 +146,8 @@ static void restore_refusals(void **state)
     }
 }
 
+#define LONGEST "abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ-0123456789"
+
 static void prune_words(void **state)
 {
     static const struct {
@@ -158,6 +160,7 @@ static void prune_words(void **state)
          "keep-last=1 keep-daily=3", TRIGGER_SCHEDULED},
         {"trigger=manual keep-within=7d", "", "keep-within=7d", TRIGGER_MANUAL},
         {"none", "none", "", TRIGGER_MANUAL}, // a VM may be called so
+        {LONGEST "/" LONGEST, LONGEST "/" LONGEST, "", TRIGGER_MANUAL},
     };
 
     (void)state;
