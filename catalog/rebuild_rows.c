@@ -232,7 +232,8 @@ int rebuild_add_up(struct catalog_conn *conn, struct error *err)
         "UPDATE vm_backup_contexts SET "
         "  (runs, successes, last_success_at, last_run_at) ="
         "    (SELECT count(*), count(*), max(finished_at), max(finished_at) FROM backup_jobs j"
-        "      WHERE j.context_id = vm_backup_contexts.id),"
+        "      WHERE j.context_id = vm_backup_contexts.id"
+        "        AND j.\"trigger\" <> 'pre_restore_safety'),"
         "  changed_at = max(changed_at, coalesce((SELECT max(created_at) FROM vm_disks d"
         "                                          WHERE d.context_id = vm_backup_contexts.id), "
         "                                        0));";
