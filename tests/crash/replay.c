@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+//
+// Replays a log of file operations (record.c) as the crashes it may have ended in, and looks at
+// what each leaves.
+//
+//   replay compare LOG DIR           the whole log gives the real tree DIR, byte for byte, or 1
+//   replay list LOG                  the operations, for people
+//   replay run LOG EXPECT WORK KEY=VALUE…
+//       states of every point of the log: each policy of disk_state.h, those by seed `seeds` times;
+//       with `sample` about so many of all, chosen by `seed`. Each different one is written below
+//       WORK and opened and checked in a process of its own, every `thorough`th thoroughly, by
+//       `workers` at once. `ignore` takes syncs for not having happened (trace_load()).
+//       `slowest` is how many milliseconds a start may take. Told, separated by tabs: "policy"
+//       name, states, recovered; "totals"; "fault" and where, for the first ones.
+//   replay one LOG EXPECT DIR POINT POLICY SEED     that state in DIR, checked thoroughly
+//
+// Exit status 0, 1 when something is wrong, 4 when the log cannot be followed.
+#include "tests/crash/disk_state.h"
+#include "tests/crash/expect.h"
+#include "tests/crash/recovered.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORKERS_MAX 16
+#define SET_SIZE (1u << 22)
+#define STATE_SECONDS 60
+#define FAULTS_TOLD 12
+
+struct counts {
+    atomic_uint states, recovered;
+};
+
+struct shared {
+    atomic_uint next_point, faults, same, no_repository, rebuilt, thorough, slow;
+    atomic_uint slowest_us;
+    struct counts by_policy[CRASH_POLICIES];
+    struct recovered results[WORKERS_MAX];
+    _Atomic uint64_t set[SET_SIZE]; // hashes of states that were looked at
+};
+
+struct run {
+    struct trace *trace;
+    struct expect_script *script;
+    const char *work;
+    unsigned workers, seeds, thorough;
+    uint64_t sample, seed;
+    double slowest;
+    const char *ignore;
+    struct shared *shared;
+};
+
+static struct run run = {.workers = 1, .seeds = 1, .thorough = 16, .slowest = 2000};
+
+static uint64_t scatter(uint64_t a, uint64_t b)
+{
+    uint64_t x = (a + 0x9e3779b97f4a7c15u) ^ b * 0xd6e8feb86659fd93u;
+
+    x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+    x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+    return x ^ x >> 32;
+}
+
+static bool is_new_state(uint64_t hash)
+{
+    hash |= hash == 0;
+    for (uint64_t at = hash % SET_SIZE;; at = (at + 1) % SET_SIZE) {
+        uint64_t there = 0;
+
+        if (atomic_compare_exchange_strong(&run.shared->set[at], &there, hash))
+            return true;
+        if (there == hash)
+            return false;
+    }
+}
+
+// A crash of the checking process is a result like another.
+static void check_in_child(const char *dir, const struct expect *expect, bool thorough,
+                           struct recovered *result, bool quiet)
+{
+    int status = -1;
+    pid_t child;
+
+    memset(result, 0, sizeof(*result));
+    child = fork();
+    if (child == 0) {
+        if (quiet && !freopen("/dev/null", "w", stderr))
+            _exit(2);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(STATE_SECONDS);
+        recovered_check(dir, expect, thorough, result);
+        _exit(0);
+    }
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (child < 0 || status != 0)
+        snprintf(result->sentence, sizeof(result->sentence), "the program %s (status %d)",
+                 WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "crashed", status);
+}
+
+static void tell_fault(uint32_t point, enum crash_policy policy, uint64_t seed,
+                       const struct recovered *result)
+{
+    char after[700] = "nothing";
+
+    if (atomic_fetch_add(&run.shared->faults, 1) >= FAULTS_TOLD)
+        return;
+    if (point > 0)
+        trace_describe(run.trace, point - 1, after, sizeof(after));
+    dprintf(1, "fault\tpoint %u, policy %d (%s), seed %llu, after: %s\t%s\n", point, policy,
+            crash_policy_words[policy], (unsigned long long)seed, after, result->sentence);
+}
+
+static void count(enum crash_policy policy, const struct recovered *result)
+{
+    struct shared *shared = run.shared;
+    unsigned us = (unsigned)(result->start_ms * 1e3), slowest = atomic_load(&shared->slowest_us);
+
+    while (us > slowest && !atomic_compare_exchange_weak(&shared->slowest_us, &slowest, us))
+        ;
+    shared->by_policy[policy].states++;
+    shared->by_policy[policy].recovered += result->sentence[0] == '\0';
+    shared->no_repository += result->no_repository;
+    shared->rebuilt += result->rebuilt;
+}
+
+static void look(struct disk_state *state, unsigned worker, uint32_t point,
+                 enum crash_policy policy, uint64_t seed)
+{
+    static struct expect expect;
+    struct recovered *result = &run.shared->results[worker];
+    char dir[PATH_MAX];
+    uint64_t hash;
+    bool thorough;
+
+    expect_at(run.script, run.trace, point, &expect);
+    disk_state_build(state, point, policy, seed);
+    hash = scatter(disk_state_hash(state), expect.epoch);
+    if (!is_new_state(hash)) {
+        run.shared->same++;
+        return;
+    }
+    snprintf(dir, sizeof(dir), "%s/%u", run.work, worker);
+    thorough = (hash >> 20) % run.thorough == 0;
+    // Another process may have had the machine: a start that is slow is so twice.
+    for (int i = 0; i < 2; i++) {
+        if (disk_state_write(state, dir) < 0) {
+            dprintf(1, "cannot write a state to %s: %s\n", dir, strerror(errno));
+            _exit(4);
+        }
+        check_in_child(dir, &expect, thorough, result, true);
+        if (result->start_ms <= run.slowest)
+            break;
+        run.shared->slow++;
+    }
+    if (result->start_ms > run.slowest && !result->sentence[0])
+        snprintf(result->sentence, sizeof(result->sentence), "start-up took %.0f ms",
+                 result->start_ms);
+    run.shared->thorough += thorough;
+    count(policy, result);
+    if (result->sentence[0])
+        tell_fault(point, policy, seed, result);
+}
+
+static void work(unsigned worker)
+{
+    struct disk_state *state = disk_state_new(run.trace);
+    uint64_t each = CRASH_ORDERED + 2 * (uint64_t)run.seeds;
+    uint64_t total = each * (run.trace->op_count + 1);
+    char dir[PATH_MAX];
+    uint32_t point;
+
+    snprintf(dir, sizeof(dir), "%s/%u", run.work, worker);
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        _exit(4);
+    while ((point = atomic_fetch_add(&run.shared->next_point, 1)) <= run.trace->op_count) {
+        for (uint64_t i = 0; i < each; i++) {
+            enum crash_policy policy =
+                i < CRASH_ORDERED ? (enum crash_policy)i
+                                  : CRASH_ORDERED + (enum crash_policy)((i - CRASH_ORDERED) % 2);
+            uint64_t seed = scatter(run.seed, point * each + i);
+
+            if (run.sample == 0 || seed % total < run.sample)
+                look(state, worker, point, policy, seed >> 16);
+        }
+    }
+}
+
+static int tell_totals(void)
+{
+    struct shared *shared = run.shared;
+    unsigned states = 0;
+
+    for (int i = 0; i < CRASH_POLICIES; i++) {
+        printf("policy\t%s\t%u\t%u\n", crash_policy_words[i], shared->by_policy[i].states,
+               shared->by_policy[i].recovered);
+        states += shared->by_policy[i].states;
+    }
+    printf("totals\toperations %u states %u same %u faults %u no-repository %u rebuilt %u "
+           "thorough %u slow %u slowest-us %u\n",
+           run.trace->op_count, states, shared->same, shared->faults, shared->no_repository,
+           shared->rebuilt, shared->thorough, shared->slow, shared->slowest_us);
+    return shared->faults > 0;
+}
+
+static int run_all(void)
+{
+    int status, result = 0;
+
+    fflush(stdout);
+    for (unsigned i = 0; i < run.workers; i++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            work(i);
+            _exit(0);
+        }
+        if (child < 0)
+            return 4;
+    }
+    while (wait(&status) > 0) {
+        if (status != 0)
+            result = 4;
+    }
+    return result ? result : tell_totals();
+}
+
+static bool take_setting(const char *setting)
+{
+    const char *value = strchr(setting, '=');
+    size_t len = value ? (size_t)(value - setting) : 0;
+    unsigned long long number = value ? strtoull(value + 1, NULL, 10) : 0;
+
+    if (len == 0)
+        return false;
+    if (strncmp(setting, "workers", len) == 0 && number >= 1 && number <= WORKERS_MAX)
+        run.workers = (unsigned)number;
+    else if (strncmp(setting, "seeds", len) == 0)
+        run.seeds = (unsigned)number;
+    else if (strncmp(setting, "sample", len) == 0)
+        run.sample = number;
+    else if (strncmp(setting, "seed", len) == 0)
+        run.seed = number;
+    else if (strncmp(setting, "thorough", len) == 0 && number >= 1)
+        run.thorough = (unsigned)number;
+    else if (strncmp(setting, "slowest", len) == 0)
+        run.slowest = (double)number;
+    else if (strncmp(setting, "ignore", len) == 0)
+        run.ignore = value + 1;
+    else
+        return false;
+    return true;
+}
+
+static int look_at_one(char **argv)
+{
+    static struct expect expect;
+    uint32_t point = (uint32_t)strtoul(argv[5], NULL, 10);
+    enum crash_policy policy = (enum crash_policy)strtoul(argv[6], NULL, 10);
+    struct disk_state *state = disk_state_new(run.trace);
+    struct recovered *result = &run.shared->results[0];
+
+    if (point > run.trace->op_count || policy >= CRASH_POLICIES)
+        return 2;
+    expect_at(run.script, run.trace, point, &expect);
+    disk_state_build(state, point, policy, strtoull(argv[7], NULL, 10));
+    if (disk_state_write(state, argv[4]) < 0)
+        return 4;
+    check_in_child(argv[4], &expect, true, result, false);
+    printf("%s\n", result->sentence[0] ? result->sentence : "right");
+    return result->sentence[0] != '\0';
+}
+
+static int list_all(void)
+{
+    char text[700];
+
+    for (uint32_t i = 0; i < run.trace->op_count; i++) {
+        trace_describe(run.trace, i, text, sizeof(text));
+        puts(text);
+    }
+    return 0;
+}
+
+static int compare(const char *dir)
+{
+    struct disk_state *state = disk_state_new(run.trace);
+
+    disk_state_build(state, run.trace->op_count, CRASH_DIES, 0);
+    return disk_state_compare(state, dir) > 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 2 ? argv[1] : "";
+
+    run.shared =
+        mmap(NULL, sizeof(*run.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run.shared == MAP_FAILED)
+        return 4;
+    for (int i = 5; i < argc && strcmp(word, "run") == 0; i++) {
+        if (!take_setting(argv[i]))
+            return 2;
+    }
+    if (word[0])
+        run.trace = trace_load(argv[2], run.ignore);
+    if (strcmp(word, "list") == 0)
+        return list_all();
+    if (strcmp(word, "compare") == 0 && argc == 4)
+        return compare(argv[3]);
+    if (argc < 5)
+        return 2;
+    run.script = expect_load(argv[3]);
+    run.work = argv[4];
+    if (strcmp(word, "run") == 0)
+        return run_all();
+    return strcmp(word, "one") == 0 && argc == 8 ? look_at_one(argv) : 2;
+}
