@@ -16,7 +16,7 @@
 const char *const crash_policy_words[CRASH_POLICIES] = {
     "process dies",         "dies in a write",   "loses all unsynced",
     "names and sizes only", "content only",      "last change only",
-    "all but the first",    "in order, by seed", "any, by seed",
+    "all but one",          "in order, by seed", "any, by seed",
 };
 
 // How much of an operation is there.
@@ -108,7 +108,7 @@ struct choice {
     uint32_t point;
     enum crash_policy policy;
     uint64_t seed;
-    uint32_t first, last; // unsynced operations
+    uint32_t one, last; // unsynced operations: some one, the last
     uint32_t last_write;
     uint32_t *in_dir; // unsynced changes of names in each folder: how many, then how many are kept
 };
@@ -125,7 +125,7 @@ static bool is_content(const struct trace_op *op)
 
 static void look_ahead(struct choice *choice)
 {
-    choice->first = choice->last = choice->last_write = TRACE_NOTHING;
+    choice->one = choice->last = choice->last_write = TRACE_NOTHING;
     memset(choice->in_dir, 0, choice->trace->inode_count * sizeof(*choice->in_dir));
     for (uint32_t i = 0; i < choice->point; i++) {
         const struct trace_op *op = &choice->trace->ops[i];
@@ -134,8 +134,8 @@ static void look_ahead(struct choice *choice)
             choice->last_write = i;
         if (!is_unsynced(op, choice->point))
             continue;
-        if (choice->first == TRACE_NOTHING)
-            choice->first = i;
+        if (choice->one == TRACE_NOTHING || mix(choice->seed, i) % 4 == 0)
+            choice->one = i;
         choice->last = i;
         if (!is_content(op) && op->name)
             choice->in_dir[op->dir]++;
@@ -181,8 +181,8 @@ static enum fate choose(struct choice *choice, uint32_t number)
         return is_content(op) ? KEPT : LOST;
     case CRASH_LAST_ONLY:
         return number == choice->last ? KEPT : LOST;
-    case CRASH_ALL_BUT_FIRST:
-        return number == choice->first ? LOST : KEPT;
+    case CRASH_ALL_BUT_ONE:
+        return number == choice->one ? LOST : KEPT;
     default:
         return draw(choice, number);
     }

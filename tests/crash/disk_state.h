@@ -21,15 +21,16 @@
 #include "tests/crash/trace.h"
 
 enum crash_policy {
-    CRASH_DIES,          // the process dies: everything is there
-    CRASH_DIES_TORN,     // and the last write was cut short at a page
-    CRASH_LOSES_ALL,     // power cut: nothing unsynced is there
-    CRASH_NAMES_ONLY,    // unsynced names and sizes are there, content reads as zeros
-    CRASH_DATA_ONLY,     // unsynced content is there, names are not
-    CRASH_LAST_ONLY,     // of what was unsynced the last operation alone is there
-    CRASH_ALL_BUT_FIRST, // the oldest unsynced operation alone is not there
-    CRASH_ORDERED,       // by seed: names in order, content anyhow
-    CRASH_REORDERED,     // by seed: anything
+    CRASH_DIES,        // the process dies: everything is there
+    CRASH_DIES_TORN,   // and the last write was cut short at a page
+    CRASH_LOSES_ALL,   // power cut: nothing unsynced is there
+    CRASH_NAMES_ONLY,  // unsynced names and sizes are there, content reads as zeros
+    CRASH_DATA_ONLY,   // unsynced content is there, names are not
+    CRASH_LAST_ONLY,   // of what was unsynced the last operation alone is there
+    CRASH_ALL_BUT_ONE, // one unsynced operation alone is not there, by seed, the last ones more
+                       // often
+    CRASH_ORDERED,     // by seed: names in order, content anyhow
+    CRASH_REORDERED,   // by seed: anything
     CRASH_POLICIES,
 };
 

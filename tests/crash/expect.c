@@ -45,6 +45,12 @@ static struct expect_bytes load(const char *path)
     return bytes;
 }
 
+// Not from some point on: always.
+static bool is_fact(const struct line *line)
+{
+    return strcmp(line->words[0], "known") == 0 || strcmp(line->words[0], "content") == 0;
+}
+
 static void take_line(struct line *line, char *text)
 {
     char *rest = text, *position = strsep(&rest, "\t");
@@ -54,7 +60,7 @@ static void take_line(struct line *line, char *text)
         line->words[i] = strsep(&rest, "\t");
     if (!line->words[0])
         give_up("a line without a verb");
-    if (strcmp(line->words[0], "known") == 0 && line->words[2])
+    if (is_fact(line) && line->words[2])
         line->bytes[0] = load(line->words[2]);
     if (strcmp(line->words[0], "restoring") == 0 && line->words[4]) {
         line->bytes[0] = load(line->words[2]);
@@ -157,6 +163,19 @@ static void apply(struct expect *expect, const struct line *line)
         give_up(verb);
 }
 
+static void take_fact(struct expect *expect, const struct line *line)
+{
+    if (expect->snapshot_count == EXPECT_SNAPSHOTS_MAX ||
+        expect->content_count == EXPECT_CONTENTS_MAX)
+        give_up("too many snapshots");
+    if (strcmp(line->words[0], "known") == 0)
+        expect->snapshots[expect->snapshot_count++] =
+            (struct expect_snapshot){.path = line->words[1], .bytes = line->bytes[0]};
+    else
+        expect->contents[expect->content_count++] =
+            (struct expect_content){line->words[1], line->bytes[0]};
+}
+
 void expect_at(const struct expect_script *script, const struct trace *trace, uint32_t point,
                struct expect *ret_expect)
 {
@@ -166,11 +185,8 @@ void expect_at(const struct expect_script *script, const struct trace *trace, ui
     for (size_t i = 0; i < script->count; i++) {
         const struct line *line = &script->lines[i];
 
-        if (strcmp(line->words[0], "known") == 0) {
-            if (ret_expect->snapshot_count == EXPECT_SNAPSHOTS_MAX)
-                give_up("too many snapshots");
-            ret_expect->snapshots[ret_expect->snapshot_count++] =
-                (struct expect_snapshot){.path = line->words[1], .bytes = line->bytes[0]};
+        if (is_fact(line)) {
+            take_fact(ret_expect, line);
         } else if (line->position < reached) {
             apply(ret_expect, line);
             ret_expect->epoch++;

@@ -5,6 +5,7 @@
 // every state that holds all operations the log had when it was POSITION bytes long.
 //
 //   known PATH RAW      a snapshot and the file with its bytes (position 0)
+//   content DISK RAW    what the disk held at some backup (position 0)
 //   must PATH           it was reported: it must be there
 //   may PATH            its removal was begun
 //   gone PATH           its removal was reported: it must not be there
@@ -22,6 +23,7 @@
 #include "tests/crash/trace.h"
 
 #define EXPECT_SNAPSHOTS_MAX 128
+#define EXPECT_CONTENTS_MAX 256
 #define EXPECT_TARGETS_MAX 4
 
 struct expect_bytes {
@@ -38,6 +40,11 @@ struct expect_snapshot {
     bool protected;
 };
 
+struct expect_content {
+    const char *disk;
+    struct expect_bytes bytes;
+};
+
 enum expect_restore { EXPECT_NOT_BEGUN, EXPECT_RESTORING, EXPECT_ROLLED_BACK, EXPECT_RESTORED };
 
 struct expect_target {
@@ -50,8 +57,9 @@ struct expect_target {
 
 struct expect {
     struct expect_snapshot snapshots[EXPECT_SNAPSHOTS_MAX];
+    struct expect_content contents[EXPECT_CONTENTS_MAX];
     struct expect_target targets[EXPECT_TARGETS_MAX];
-    size_t snapshot_count, target_count;
+    size_t snapshot_count, content_count, target_count;
     bool must_open, rebuilding;
     unsigned epoch; // how many lines count
 };

@@ -16,6 +16,7 @@
 // then fail.
 // Both names of a call are here, the plain one and the one for large files.
 #undef _FILE_OFFSET_BITS
+#undef _FORTIFY_SOURCE
 
 #include "tests/crash/record_format.h"
 

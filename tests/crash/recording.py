@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 from backtree_testing import BINARY, LONG, SLOWDOWN, check, eq, within
 from daemon import Failure
@@ -21,6 +22,19 @@ RECORDER = os.environ.get("BACKTREE_RECORDER", "build/tests/crash/librecord.so")
 REPLAY = os.environ.get("BACKTREE_REPLAY", "build/tests/crash/replay")
 PUT, DROP = 32, 33  # of record_format.h
 WORKERS = min(os.cpu_count() or 1, 8)
+
+
+# States are written and read once each: to memory where there is a file system in it.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+STATES = "backtree-crash-"
+
+
+def sweep_dead_states():
+    """States of runs that were killed."""
+    for folder in Path(MEMORY).glob(STATES + "*"):
+        pid = folder.name[len(STATES):].split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Replayed:
@@ -114,7 +128,10 @@ class Recording:
             write_at(image, 18 * KIB, noise(9 * KIB, f"{name} {generation}"))
 
     def contents(self):
-        return {name: self.keep(image) for name, image in self.disks.items()}
+        contents = {name: self.keep(image) for name, image in self.disks.items()}
+        for name, copy in contents.items():
+            self.say("content", name, copy, at=0)
+        return contents
 
     def backup(self, vm, *options, status=0, fault=None):
         contents = self.contents()
@@ -216,8 +233,9 @@ class Recording:
         lines += sorted(self.lines, key=lambda line: line[0])
         expect.write_text("".join("\t".join([str(at), *map(str, words)]) + "\n"
                                   for at, words in lines))
-        work = tempfile.mkdtemp(prefix=f"backtree-crash-{os.getpid()}-",
-                                dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        self.case.watchdog.cancel()  # the replayer has a limit of its own
+        sweep_dead_states()
+        work = tempfile.mkdtemp(prefix=f"{STATES}{os.getpid()}-", dir=MEMORY)
         settings.setdefault("workers", WORKERS)
         settings.setdefault("slowest", int(2000 * SLOWDOWN))
         try:

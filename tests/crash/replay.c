@@ -8,10 +8,10 @@
 //   replay run LOG EXPECT WORK KEY=VALUE…
 //       states of every point of the log: each policy of disk_state.h, those by seed `seeds` times;
 //       with `sample` about so many of all, chosen by `seed`. Each different one is written below
-//       WORK and opened and checked in a process of its own, every `thorough`th thoroughly, by
-//       `workers` at once. `ignore` takes syncs for not having happened (trace_load()).
-//       `slowest` is how many milliseconds a start may take. Told, separated by tabs: "policy"
-//       name, states, recovered; "totals"; "fault" and where, for the first ones.
+//       WORK, opened and checked, every `thorough`th thoroughly, by `workers` processes at once.
+//       `ignore` takes syncs for not having happened (trace_load()). `slowest` is how many
+//       milliseconds a start may take. Told, separated by tabs: "policy" name, states, recovered;
+//       "totals"; "fault" and where, for the first ones.
 //   replay one LOG EXPECT DIR POINT POLICY SEED     that state in DIR, checked thoroughly
 //
 // Exit status 0, 1 when something is wrong, 4 when the log cannot be followed.
@@ -38,17 +38,26 @@
 #define WORKERS_MAX 16
 #define SET_SIZE (1u << 22)
 #define STATE_SECONDS 60
+#define CANNOT_WORK 4 // exit status
 #define FAULTS_TOLD 12
+
+struct under_way { // what a worker looks at, for whoever finds it dead
+    bool busy;
+    uint32_t point;
+    enum crash_policy policy;
+    uint64_t seed;
+};
 
 struct counts {
     atomic_uint states, recovered;
 };
 
 struct shared {
-    atomic_uint next_point, faults, same, no_repository, rebuilt, thorough, slow;
+    _Atomic uint64_t next;
+    atomic_uint faults, same, no_repository, rebuilt, thorough, slow;
     atomic_uint slowest_us;
     struct counts by_policy[CRASH_POLICIES];
-    struct recovered results[WORKERS_MAX];
+    struct under_way under_way[WORKERS_MAX];
     _Atomic uint64_t set[SET_SIZE]; // hashes of states that were looked at
 };
 
@@ -87,30 +96,6 @@ static bool is_new_state(uint64_t hash)
     }
 }
 
-// A crash of the checking process is a result like another.
-static void check_in_child(const char *dir, const struct expect *expect, bool thorough,
-                           struct recovered *result, bool quiet)
-{
-    int status = -1;
-    pid_t child;
-
-    memset(result, 0, sizeof(*result));
-    child = fork();
-    if (child == 0) {
-        if (quiet && !freopen("/dev/null", "w", stderr))
-            _exit(2);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(STATE_SECONDS);
-        recovered_check(dir, expect, thorough, result);
-        _exit(0);
-    }
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (child < 0 || status != 0)
-        snprintf(result->sentence, sizeof(result->sentence), "the program %s (status %d)",
-                 WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "crashed", status);
-}
-
 static void tell_fault(uint32_t point, enum crash_policy policy, uint64_t seed,
                        const struct recovered *result)
 {
@@ -137,66 +122,94 @@ static void count(enum crash_policy policy, const struct recovered *result)
     shared->rebuilt += result->rebuilt;
 }
 
-static void look(struct disk_state *state, unsigned worker, uint32_t point,
-                 enum crash_policy policy, uint64_t seed)
+// Another process may have had the machine: a start that is slow is so twice.
+static void check_state(struct disk_state *state, const struct expect *expect, const char *dir,
+                        bool thorough, struct recovered *ret_result)
+{
+    for (int i = 0; i < 2; i++) {
+        if (disk_state_write(state, dir) < 0) {
+            dprintf(1, "cannot write a state to %s: %s\n", dir, strerror(errno));
+            _exit(CANNOT_WORK);
+        }
+        alarm(STATE_SECONDS);
+        recovered_check(dir, expect, thorough, ret_result);
+        alarm(0);
+        if (ret_result->start_ms <= run.slowest)
+            return;
+        run.shared->slow++;
+    }
+    if (!ret_result->sentence[0])
+        snprintf(ret_result->sentence, sizeof(ret_result->sentence), "start-up took %.0f ms",
+                 ret_result->start_ms);
+}
+
+static void look(struct disk_state *state, const char *dir, const struct under_way *what)
 {
     static struct expect expect;
-    struct recovered *result = &run.shared->results[worker];
-    char dir[PATH_MAX];
+    static struct recovered result;
     uint64_t hash;
     bool thorough;
 
-    expect_at(run.script, run.trace, point, &expect);
-    disk_state_build(state, point, policy, seed);
+    expect_at(run.script, run.trace, what->point, &expect);
+    disk_state_build(state, what->point, what->policy, what->seed);
     hash = scatter(disk_state_hash(state), expect.epoch);
     if (!is_new_state(hash)) {
         run.shared->same++;
         return;
     }
-    snprintf(dir, sizeof(dir), "%s/%u", run.work, worker);
     thorough = (hash >> 20) % run.thorough == 0;
-    // Another process may have had the machine: a start that is slow is so twice.
-    for (int i = 0; i < 2; i++) {
-        if (disk_state_write(state, dir) < 0) {
-            dprintf(1, "cannot write a state to %s: %s\n", dir, strerror(errno));
-            _exit(4);
-        }
-        check_in_child(dir, &expect, thorough, result, true);
-        if (result->start_ms <= run.slowest)
-            break;
-        run.shared->slow++;
-    }
-    if (result->start_ms > run.slowest && !result->sentence[0])
-        snprintf(result->sentence, sizeof(result->sentence), "start-up took %.0f ms",
-                 result->start_ms);
+    check_state(state, &expect, dir, thorough, &result);
     run.shared->thorough += thorough;
-    count(policy, result);
-    if (result->sentence[0])
-        tell_fault(point, policy, seed, result);
+    count(what->policy, &result);
+    if (result.sentence[0])
+        tell_fault(what->point, what->policy, what->seed, &result);
 }
 
+static uint64_t states_a_point(void)
+{
+    return CRASH_ORDERED + 2 * (uint64_t)run.seeds;
+}
+
+static uint64_t states_in_all(void)
+{
+    return states_a_point() * (run.trace->op_count + 1);
+}
+
+static struct under_way state_of_number(uint64_t number, uint64_t seed)
+{
+    uint64_t kind = number % states_a_point();
+
+    return (struct under_way){
+        .busy = true,
+        .point = (uint32_t)(number / states_a_point()),
+        .policy = kind < CRASH_ORDERED
+                      ? (enum crash_policy)kind
+                      : CRASH_ORDERED + (enum crash_policy)((kind - CRASH_ORDERED) % 2),
+        .seed = seed >> 16,
+    };
+}
+
+// Looks at one state after the other in this process; ends when there is none left.
 static void work(unsigned worker)
 {
     struct disk_state *state = disk_state_new(run.trace);
-    uint64_t each = CRASH_ORDERED + 2 * (uint64_t)run.seeds;
-    uint64_t total = each * (run.trace->op_count + 1);
+    uint64_t total = states_in_all(), number;
     char dir[PATH_MAX];
-    uint32_t point;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     snprintf(dir, sizeof(dir), "%s/%u", run.work, worker);
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        _exit(4);
-    while ((point = atomic_fetch_add(&run.shared->next_point, 1)) <= run.trace->op_count) {
-        for (uint64_t i = 0; i < each; i++) {
-            enum crash_policy policy =
-                i < CRASH_ORDERED ? (enum crash_policy)i
-                                  : CRASH_ORDERED + (enum crash_policy)((i - CRASH_ORDERED) % 2);
-            uint64_t seed = scatter(run.seed, point * each + i);
+    if ((mkdir(dir, 0700) < 0 && errno != EEXIST) || !freopen("/dev/null", "w", stderr))
+        _exit(CANNOT_WORK);
+    while ((number = atomic_fetch_add(&run.shared->next, 1)) < total) {
+        uint64_t seed = scatter(run.seed, number);
 
-            if (run.sample == 0 || seed % total < run.sample)
-                look(state, worker, point, policy, seed >> 16);
-        }
+        if (run.sample && seed % total >= run.sample)
+            continue;
+        run.shared->under_way[worker] = state_of_number(number, seed);
+        look(state, dir, &run.shared->under_way[worker]);
+        run.shared->under_way[worker].busy = false;
     }
+    _exit(0);
 }
 
 static int tell_totals(void)
@@ -216,25 +229,51 @@ static int tell_totals(void)
     return shared->faults > 0;
 }
 
+static pid_t start_worker(unsigned worker)
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        work(worker);
+    if (child < 0)
+        exit(CANNOT_WORK);
+    return child;
+}
+
+// A state that ends the process which looks at it is a fault like another.
+static void tell_death(const struct under_way *what, int status)
+{
+    struct recovered result = {0};
+    bool hangs = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+
+    snprintf(result.sentence, sizeof(result.sentence), "the program %s (status %d)",
+             hangs ? "hangs" : "crashed", status);
+    count(what->policy, &result);
+    tell_fault(what->point, what->policy, what->seed, &result);
+}
+
 static int run_all(void)
 {
+    pid_t children[WORKERS_MAX], child;
     int status, result = 0;
 
     fflush(stdout);
-    for (unsigned i = 0; i < run.workers; i++) {
-        pid_t child = fork();
+    for (unsigned i = 0; i < run.workers; i++)
+        children[i] = start_worker(i);
+    while ((child = wait(&status)) > 0) {
+        for (unsigned i = 0; i < run.workers; i++) {
+            struct under_way *what = &run.shared->under_way[i];
 
-        if (child == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            work(i);
-            _exit(0);
+            if (children[i] != child || status == 0)
+                continue;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_WORK)
+                result = CANNOT_WORK;
+            else if (what->busy) {
+                tell_death(what, status);
+                what->busy = false;
+                children[i] = start_worker(i);
+            }
         }
-        if (child < 0)
-            return 4;
-    }
-    while (wait(&status) > 0) {
-        if (status != 0)
-            result = 4;
     }
     return result ? result : tell_totals();
 }
@@ -269,20 +308,18 @@ static bool take_setting(const char *setting)
 static int look_at_one(char **argv)
 {
     static struct expect expect;
+    static struct recovered result;
     uint32_t point = (uint32_t)strtoul(argv[5], NULL, 10);
     enum crash_policy policy = (enum crash_policy)strtoul(argv[6], NULL, 10);
     struct disk_state *state = disk_state_new(run.trace);
-    struct recovered *result = &run.shared->results[0];
 
     if (point > run.trace->op_count || policy >= CRASH_POLICIES)
         return 2;
     expect_at(run.script, run.trace, point, &expect);
     disk_state_build(state, point, policy, strtoull(argv[7], NULL, 10));
-    if (disk_state_write(state, argv[4]) < 0)
-        return 4;
-    check_in_child(argv[4], &expect, true, result, false);
-    printf("%s\n", result->sentence[0] ? result->sentence : "right");
-    return result->sentence[0] != '\0';
+    check_state(state, &expect, argv[4], true, &result);
+    printf("%s\n", result.sentence[0] ? result.sentence : "right");
+    return result.sentence[0] != '\0';
 }
 
 static int list_all(void)
@@ -311,7 +348,7 @@ int main(int argc, char **argv)
     run.shared =
         mmap(NULL, sizeof(*run.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (run.shared == MAP_FAILED)
-        return 4;
+        return CANNOT_WORK;
     for (int i = 5; i < argc && strcmp(word, "run") == 0; i++) {
         if (!take_setting(argv[i]))
             return 2;
