@@ -195,9 +195,11 @@ class Recording:
         vms = self.case.mnt / "vms"
         return sorted(str(path.relative_to(vms)) for path in vms.glob("*/*/chain-*/[0-9]*"))
 
-    def tree_backup(self, vm):
+    def tree_backup(self, *vms):
+        """A touch of each, at once."""
         contents = self.contents()
-        self.case.backup(vm)
+        for job in [self.case.request(self.case.vm(vm) / "backup") for vm in vms]:
+            self.case.wait_job(job, "completed")
         at = self.position()
         for path in self.tree_listed():
             if path not in self.known:

@@ -85,15 +85,16 @@ def forgetting(rec):
 
 
 def mounted(rec):
-    """The same by the tree: backups, a snapshot protected, another forgotten."""
+    """The same by the tree: backups of two VMs at once, a snapshot protected, another forgotten."""
     needs_root()
     case = rec.case
     rec.init()
     rec.add("web1", "vda", "vdb")
+    rec.add("web2", "vda")
     rec.mount()
     for generation in range(3):
         rec.change(generation)
-        rec.tree_backup("web1")
+        rec.tree_backup("web1", "web2")
     first, second = sorted(rec.known)[:2]
     (case.mnt / "vms" / first / "protected").write_text("1\n")
     rec.say("protected", first)
