@@ -38,7 +38,8 @@
 #define WORKERS_MAX 16
 #define SET_SIZE (1u << 22)
 #define STATE_SECONDS 60
-#define CANNOT_WORK 4 // exit status
+#define CANNOT_WORK 4       // exit status
+#define SHUFFLE 2654435761u // a prime above any number of states: each comes once
 #define FAULTS_TOLD 12
 
 struct under_way { // what a worker looks at, for whoever finds it dead
@@ -189,7 +190,8 @@ static struct under_way state_of_number(uint64_t number, uint64_t seed)
     };
 }
 
-// Looks at one state after the other in this process; ends when there is none left.
+// Looks at one state after the other in this process; ends when there is none left. In no order, so
+// that a run which is ended early has looked everywhere.
 static void work(unsigned worker)
 {
     struct disk_state *state = disk_state_new(run.trace);
@@ -201,11 +203,11 @@ static void work(unsigned worker)
     if ((mkdir(dir, 0700) < 0 && errno != EEXIST) || !freopen("/dev/null", "w", stderr))
         _exit(CANNOT_WORK);
     while ((number = atomic_fetch_add(&run.shared->next, 1)) < total) {
-        uint64_t seed = scatter(run.seed, number);
+        uint64_t chosen = number * SHUFFLE % total, seed = scatter(run.seed, chosen);
 
         if (run.sample && seed % total >= run.sample)
             continue;
-        run.shared->under_way[worker] = state_of_number(number, seed);
+        run.shared->under_way[worker] = state_of_number(chosen, seed);
         look(state, dir, &run.shared->under_way[worker]);
         run.shared->under_way[worker].busy = false;
     }
@@ -222,10 +224,11 @@ static int tell_totals(void)
                shared->by_policy[i].recovered);
         states += shared->by_policy[i].states;
     }
-    printf("totals\toperations %u states %u same %u faults %u no-repository %u rebuilt %u "
+    printf("totals\toperations %u all %llu states %u same %u faults %u no-repository %u rebuilt %u "
            "thorough %u slow %u slowest-us %u\n",
-           run.trace->op_count, states, shared->same, shared->faults, shared->no_repository,
-           shared->rebuilt, shared->thorough, shared->slow, shared->slowest_us);
+           run.trace->op_count, (unsigned long long)states_in_all(), states, shared->same,
+           shared->faults, shared->no_repository, shared->rebuilt, shared->thorough, shared->slow,
+           shared->slowest_us);
     return shared->faults > 0;
 }
 
@@ -252,6 +255,13 @@ static void tell_death(const struct under_way *what, int status)
     tell_fault(what->point, what->policy, what->seed, &result);
 }
 
+// Told to end, the workers find nothing left to do, and what they have seen is told.
+static void end_early(int signal)
+{
+    (void)signal;
+    atomic_store(&run.shared->next, UINT64_MAX / 2);
+}
+
 static int run_all(void)
 {
     pid_t children[WORKERS_MAX], child;
@@ -260,6 +270,7 @@ static int run_all(void)
     fflush(stdout);
     for (unsigned i = 0; i < run.workers; i++)
         children[i] = start_worker(i);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = end_early, .sa_flags = SA_RESTART}, NULL);
     while ((child = wait(&status)) > 0) {
         for (unsigned i = 0; i < run.workers; i++) {
             struct under_way *what = &run.shared->under_way[i];
