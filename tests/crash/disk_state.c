@@ -20,7 +20,7 @@ const char *const crash_policy_words[CRASH_POLICIES] = {
 };
 
 // How much of an operation is there.
-enum fate { LOST, LOST_SIZE_KEPT, KEPT, TORN };
+enum fate { LOST, LOST_ZEROS, LOST_GARBAGE, KEPT, TORN };
 
 // splitmix64: the choices of a seed do not depend on each other.
 static uint64_t mix(uint64_t seed, uint64_t number)
@@ -82,18 +82,31 @@ static void put_torn(struct state_file *file, const struct trace_op *op, uint64_
     }
 }
 
+// The size is there, the content is not: where the file has grown it holds zeros, or what the
+// blocks held that it got.
+static void put_size(struct state_file *file, uint64_t len, enum fate fate, uint64_t random)
+{
+    uint64_t before = file->len;
+
+    grow(file, len);
+    for (uint64_t at = before; fate == LOST_GARBAGE && at < len; at++)
+        file->bytes[at] = (uint8_t)(mix(random, at / 8) >> at % 8 * 8);
+}
+
 static void put_content(struct state_file *file, const struct trace_op *op, enum fate fate,
                         uint64_t random)
 {
+    bool lost = fate == LOST_ZEROS || fate == LOST_GARBAGE;
+
     if (op->op == RECORD_TRUNCATE) {
         if (fate == LOST)
             return;
-        if (op->len < file->len && fate != LOST_SIZE_KEPT)
+        if (op->len < file->len && !lost)
             file->len = op->len;
         grow(file, op->len);
-    } else if (fate == LOST_SIZE_KEPT && op->len > 0) {
+    } else if (lost && op->len > 0) {
         if (op->op == RECORD_WRITE || (op->flags & 1))
-            grow(file, op->offset + op->len);
+            put_size(file, op->offset + op->len, fate, random);
     } else if (op->len > 0 && fate == TORN) {
         put_torn(file, op, random);
     } else if (op->len > 0 && fate == KEPT) {
@@ -159,7 +172,7 @@ static enum fate draw(struct choice *choice, uint32_t number)
         return choice->in_dir[op->dir] > 0 && choice->in_dir[op->dir]-- ? KEPT : LOST;
     }
     if (random % 100 < limit)
-        return random >> 32 & 1 ? LOST : LOST_SIZE_KEPT;
+        return random >> 32 & 1 ? LOST : random >> 34 & 1 ? LOST_ZEROS : LOST_GARBAGE;
     return (random >> 33 & 3) == 0 ? TORN : KEPT;
 }
 
@@ -176,7 +189,7 @@ static enum fate choose(struct choice *choice, uint32_t number)
     case CRASH_LOSES_ALL:
         return LOST;
     case CRASH_NAMES_ONLY:
-        return is_content(op) ? LOST_SIZE_KEPT : KEPT;
+        return is_content(op) ? LOST_ZEROS : KEPT;
     case CRASH_DATA_ONLY:
         return is_content(op) ? KEPT : LOST;
     case CRASH_LAST_ONLY:

@@ -8,9 +8,10 @@
 //   - A process that dies loses nothing: the kernel has every operation.
 //   - A power cut keeps what was synced (trace.h). Of the rest, each write of content is there, not
 //     there, or there in some of its sectors (512 or 4096 bytes); a file that grew by a write that
-//     is not there has its old size, or the new one with zeros. Writes of one file do not wait for
-//     each other: a later one may be there without an earlier one. A change of size and zeroing
-//     are writes in this.
+//     is not there has its old size, or the new one with zeros or with garbage (ext4's
+//     data=writeback shows what the blocks held before). Writes of one file do not wait for each
+//     other: a later one may be there without an earlier one. A change of size and zeroing are
+//     writes in this.
 //   - Names: a rename is one change and never half there. ORDERED policies keep a beginning of each
 //     folder's unsynced changes, as a journal does; the REORDERED one keeps any of them.
 //   - A write never changes bytes outside its range (SQLite's "powersafe overwrite"; a 4 KiB
