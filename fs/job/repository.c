@@ -17,8 +17,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const own_names[] = {"catalog.db", "catalog.db-wal", "catalog.db-shm",
-                                        "config.tmp", "lock"};
+static const char *const own_names[] = {"catalog.db",         "catalog.db-wal", "catalog.db-shm",
+                                        "catalog.db-journal", "config.tmp",     "lock"};
 static const char *const own_folders[] = {"packs", "cache"};
 
 static int path_join(const char *dir, const char *name, char **ret_path, struct error *err)

@@ -59,6 +59,17 @@ def test_init_of_a_folder_that_is_not_empty(case):
     eq(listing(case.repo), before, "the repository")
 
 
+@each(["catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "config.tmp", "lock"])
+def test_init_after_one_that_died(case, name):
+    """Whatever an init that did not get to `config` may leave is no reason to refuse."""
+    (case.repo / "packs").mkdir(parents=True)
+    (case.repo / "cache").mkdir()
+    (case.repo / name).write_bytes(b"half")
+    case.init()
+    check(not (case.repo / "catalog.db-journal").exists(), "the journal is gone")
+    case.backtree("check", case.repo)
+
+
 @each({"a file": "file", "below a file": "file/x", "below nothing": "no/such/folder"})
 def test_init_where_it_cannot_be(case, where):
     (case.dir / "file").write_text("x")
