@@ -388,9 +388,10 @@ int engine_cancel_job(struct engine *engine, int64_t job_id, struct error *err)
         events_post(engine->events, ENGINE_JOB_STATE, job_id);
         return 0;
     }
-    if (r != -EPROTO)
-        return r;
+    // One that runs can be told to stop whatever the catalog says.
     AUTO(job_run_unref) struct job_run *run = queue_find_run(engine, job_id);
+    if (!run && r != -EPROTO)
+        return r;
     if (!run)
         return error_set(err, -EALREADY, "job %lld has just ended", (long long)job_id);
     atomic_store(&run->cancel, true);

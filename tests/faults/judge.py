@@ -40,7 +40,7 @@ def of_itself(scenario, fault, outcome):
         return f"exit status {outcome.status}"
     if len(lines) != 1 or not lines[0].startswith("backtree: "):
         return f"not one line on stderr: {lines}"
-    if fault.kind == "open" and re.search("for writing|readonly database", lines[0]):
+    if fault.kind == "open" and re.search("for writing|readonly database|cannot create", lines[0]):
         return None  # SQLite opens for reading what it cannot for writing, and loses the cause
     # Also a warning before it may have named the cause.
     if not re.search(CAUSES[fault.error], outcome.err):
@@ -119,7 +119,7 @@ class Judge:
             return f"the next backup: {next_backup}"
         stuck = trial.catalog.rows("SELECT id, kind, state FROM backup_jobs "
                                    "WHERE state IN ('pending', 'running')")
-        if stuck and "may go on with the next mount" not in trial.outcome.err:
+        if stuck and "a pending one runs with the next mount" not in trial.outcome.err:
             return f"jobs without an end: {stuck}"
         wrong = self.of_snapshots(trial, succeeded)
         if wrong:

@@ -48,7 +48,8 @@ UNHURT = {(kind, error) for kind in ("read", "write", "open") for error in ("EIN
 def tells_success(outcome):
     """The work is done and the command could not record, see or tell all of it, and says so."""
     return ("it is completed, but that is not recorded" in outcome.err or
-            "how cannot be seen" in outcome.err or ": restored to " in outcome.out)
+            "how cannot be seen" in outcome.err or "lost sight of job" in outcome.err or
+            ": restored to " in outcome.out)
 
 
 class Backup(Scenario):
@@ -160,7 +161,7 @@ class StartUp(Scenario):
         return ["add", trial.repo, "web2"]
 
     def done(self, trial):
-        left = [p.name for p in trial.repo.rglob("*") if p.suffix in (".open", ".tmp")]
+        left = [p.name for p in trial.repo.rglob("*") if p.name.startswith(("00c0ffee", "unfin"))]
         state = trial.catalog.value("SELECT state FROM backup_jobs ORDER BY id DESC LIMIT 1")
         return None if not left and state == "failed" else f"left {left}, a job that is {state}"
 
