@@ -104,12 +104,27 @@ int io_fdatasync(int fd, const char *what, struct error *err)
     return rc < 0 ? error_set_errno(err, -errno, "cannot flush %s", what) : 0;
 }
 
-static int open_file(const char *path, int flags, mode_t mode, struct error *err)
+int io_openat(int folder, const char *path, int flags, mode_t mode)
 {
     int fd;
     do {
-        fd = open(path, flags | O_CLOEXEC, mode);
+        fd = openat(folder, path, flags | O_CLOEXEC, mode);
     } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+DIR *io_opendir(const char *path)
+{
+    DIR *dir;
+    do {
+        dir = opendir(path);
+    } while (!dir && errno == EINTR);
+    return dir;
+}
+
+static int open_file(const char *path, int flags, mode_t mode, struct error *err)
+{
+    int fd = io_openat(AT_FDCWD, path, flags, mode);
     return fd < 0 ? error_set_errno(err, -errno, "cannot open %s", path) : fd;
 }
 

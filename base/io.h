@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,10 @@ ssize_t io_read_up_to(int fd, void *buf, size_t len, uint64_t offset, const char
 
 int io_write_at(int fd, const void *buf, size_t len, uint64_t offset, const char *what,
                 struct error *err);
+
+// As openat(2) and opendir(3), with O_CLOEXEC, started again after EINTR. -1 or NULL: see errno.
+int io_openat(int folder, const char *path, int flags, mode_t mode);
+DIR *io_opendir(const char *path);
 
 int io_fsync(int fd, const char *what, struct error *err);
 int io_fdatasync(int fd, const char *what, struct error *err);

@@ -331,6 +331,8 @@ int catalog_check(struct catalog_conn *conn, bool full, struct error *err)
     if (rc < 0)
         return rc;
     const char *finding = rc == 1 ? statement_word(st) : "no answer";
+    if (strcmp(finding, "ok") != 0 && connection_met_eio(conn))
+        return error_set_errno(err, -EIO, "catalog: check");
     if (strcmp(finding, "ok") != 0)
         return error_set(err, -ERROR_CORRUPT, "catalog: check: %s", finding);
     return schema_check_foreign_keys(conn, err);

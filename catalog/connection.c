@@ -82,9 +82,28 @@ static int errno_of(int sqlite_code, int system_errno)
     }
 }
 
+static bool file_met_eio(sqlite3_file *file)
+{
+    int system_errno = 0;
+    return file && file->pMethods &&
+           file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &system_errno) ==
+               SQLITE_OK &&
+           system_errno == EIO;
+}
+
+bool connection_met_eio(struct catalog_conn *conn)
+{
+    sqlite3_file *database = NULL, *wal = NULL;
+    sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_FILE_POINTER, &database);
+    sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+    return file_met_eio(database) || file_met_eio(wal);
+}
+
 int connection_error(struct catalog_conn *conn, int sqlite_code, const char *what,
                      struct error *err)
 {
+    if ((sqlite_code & 0xff) == SQLITE_CORRUPT && connection_met_eio(conn))
+        return error_set_errno(err, -EIO, "catalog: %s", what);
     int code = errno_of(sqlite_code, sqlite3_system_errno(conn->db));
     return error_set(err, code, "catalog: %s: %s", what, sqlite3_errmsg(conn->db));
 }
@@ -172,8 +191,14 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     if (sqlite_code != SQLITE_OK) {
         int code = errno_of(sqlite_code, sqlite3_system_errno(conn->db));
+        // What cannot be created SQLite tries to read, and only knows that it is not there.
+        if (kind == CONNECTION_CREATE && code == -ENOENT)
+            return error_set(err, -EIO, "catalog: cannot create %s", path);
         return error_set_errno(err, code, "catalog: cannot open %s", path);
     }
+    // What cannot be opened for writing SQLite opens for reading, and says nothing.
+    if (kind != CONNECTION_READER && sqlite3_db_readonly(conn->db, "main") != 0)
+        return error_set(err, -EROFS, "catalog: cannot open %s for writing", path);
     int rc = set_up(conn, err);
     if (rc < 0)
         return rc;
@@ -202,11 +227,16 @@ int connection_use_wal(struct catalog_conn *conn, struct error *err)
     int sqlite_code = sqlite3_prepare_v2(conn->db, "PRAGMA journal_mode=WAL", -1, &stmt, NULL);
     if (sqlite_code == SQLITE_OK)
         sqlite_code = sqlite3_step(stmt);
+    bool told = sqlite_code == SQLITE_ROW;
+    const char *mode = told ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     int rc = 0;
-    if (sqlite_code != SQLITE_ROW)
-        rc = connection_error(conn, sqlite_code, what, err);
-    else if (strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") != 0)
+    if (mode && strcmp(mode, "wal") != 0)
         rc = error_set(err, -EOPNOTSUPP, "catalog: %s: the file system does not allow one", what);
+    // The row comes before the commit, and with it before a flush that may fail.
+    if (told && rc == 0)
+        sqlite_code = mode ? sqlite3_step(stmt) : SQLITE_NOMEM;
+    if (rc == 0 && sqlite_code != SQLITE_DONE)
+        rc = connection_error(conn, sqlite_code, what, err);
     sqlite3_finalize(stmt);
     return rc;
 }

@@ -63,6 +63,11 @@ int connection_query_int(struct catalog_conn *conn, const char *what, const char
 int connection_error(struct catalog_conn *conn, int sqlite_code, const char *what,
                      struct error *err);
 
+// SQLite calls a read that failed with EIO corruption. A disk that cannot be read now may be read
+// again, and nobody should be told that his catalog is damaged: whether the last error that the
+// database file or its log met was EIO.
+bool connection_met_eio(struct catalog_conn *conn);
+
 DEFINE_CLEANUP(struct catalog_conn *, connection_close)
 
 #endif

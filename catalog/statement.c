@@ -4,13 +4,11 @@
 // Owns every statement of a connection. Knows no table.
 #include "catalog/statement.h"
 
+#include "base/hash.h"
 #include "catalog/types.h"
 
 #include <string.h>
 
-// uthash's default falls through the labels of a switch, which warns with clang.
-#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
-#include <uthash.h>
 #include <uuid/uuid.h>
 
 struct statement {
@@ -61,6 +59,10 @@ int statement_begin(struct catalog_conn *conn, const struct query *query,
             return rc;
         st->key = query;
         HASH_ADD_PTR(conn->statements, key, st);
+        if (!st->hh.tbl) {
+            destroy(st);
+            return error_set(err, -ENOMEM, "catalog: %s: out of memory", query->what);
+        }
     }
     st->in_use = true;
     *ret_statement = st;
@@ -270,6 +272,9 @@ int statement_check_row(struct statement *st, struct error *err)
 {
     if (!st->damaged)
         return 0;
+    // A text that could not be handed out for want of memory is none that is wrong.
+    if (sqlite3_errcode(st->conn->db) == SQLITE_NOMEM)
+        return connection_error(st->conn, SQLITE_NOMEM, st->what, err);
     return error_set(err, -ERROR_CORRUPT, "catalog: %s: a row holds what this program never stored",
                      st->what);
 }

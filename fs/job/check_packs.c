@@ -5,6 +5,7 @@
 // fit is believed only when it still does not fit a moment later.
 #include "fs/job/check_state.h"
 
+#include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "fs/store/pack_scan.h"
 
@@ -12,10 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-// uthash's default falls through the labels of a switch, which warns with clang.
-#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
-#include <uthash.h>
 
 #define SUBJECT_SIZE (UUID_TEXT_SIZE + 8)
 #define PATIENCE_MS 3000 // for a pack between its seal and its transaction
@@ -85,6 +82,10 @@ static int note_file(const struct pack_file *file, void *arg, struct error *err)
     memcpy(seen->uuid, file->uuid, sizeof(seen->uuid));
     seen->bytes = file->bytes;
     HASH_ADD_STR(pass->files, uuid, seen);
+    if (!seen->hh.tbl) {
+        free(seen);
+        return error_set(err, -ENOMEM, "out of memory for a list of packs");
+    }
     return 0;
 }
 

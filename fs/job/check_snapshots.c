@@ -4,16 +4,13 @@
 // says.
 #include "fs/job/check_state.h"
 
+#include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "fs/job/snapshot_gaps.h"
 #include "fs/store/pack_format.h"
 #include "fs/store/snapshot_record.h"
 
 #include <string.h>
-
-// uthash's default falls through the labels of a switch, which warns with clang.
-#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
-#include <uthash.h>
 
 struct snapshot_seen {
     int64_t id;
@@ -39,6 +36,10 @@ static int note_snapshot(const struct snapshot_row *row, void *arg, struct error
     seen->id = row->id;
     memcpy(seen->uuid, row->uuid, sizeof(seen->uuid));
     HASH_ADD_STR(pass->snapshots, uuid, seen);
+    if (!seen->hh.tbl) {
+        free(seen);
+        return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
+    }
     pass->check->result.snapshots++;
     return 0;
 }

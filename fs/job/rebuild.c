@@ -149,7 +149,7 @@ static int check_closed(const char *dir, struct error *err)
         return r;
     if (stat(log, &st) == 0 && st.st_size > 0)
         return error_set(err, -EIO, "the new catalog could not be closed: %s is not empty", log);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = io_openat(AT_FDCWD, path, O_RDONLY, 0);
     if (fd < 0)
         return error_set_errno(err, -errno, "cannot open %s", path);
     return io_fsync(fd, path, err);

@@ -44,7 +44,7 @@ int rebuild_carry_out(struct rebuild *rebuild, struct catalog_conn *conn, const 
     if (r == -ENOENT || (r == 0 && row->forgotten_at))
         return 0;
     if (r < 0)
-        return error_set(err, r, "cannot look for a snapshot");
+        return error_set_errno(err, r, "cannot look for a snapshot");
     if (note->what == NOTE_FORGOTTEN) {
         rebuild->result.forgotten++;
         return rebuild_forget(conn, row->id, note->at, err);

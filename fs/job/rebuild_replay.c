@@ -9,6 +9,7 @@
 // the next one took the number: the later job's stands.
 #include "fs/job/rebuild_state.h"
 
+#include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "catalog/rebuild_rows.h"
 #include "fs/job/snapshot_gaps.h"
@@ -19,10 +20,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-// uthash's default falls through the labels of a switch, which warns with clang.
-#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
-#include <uthash.h>
 
 struct event {
     int64_t at;
@@ -83,11 +80,13 @@ static int add_removed(struct replay *replay, const struct note *note, struct er
            sizeof(removed->uuid));
     struct removed *other;
     HASH_FIND_STR(replay->removed, removed->uuid, other);
-    if (other)
-        free(removed);
-    else
+    if (!other)
         HASH_ADD_STR(replay->removed, uuid, removed);
-    return 0;
+    bool added = removed->hh.tbl != NULL;
+    if (!added)
+        free(removed);
+    return other || added ? 0
+                          : error_set(err, -ENOMEM, "out of memory for a list of removed disks");
 }
 
 static bool is_removed(const struct replay *replay, const char *uuid)
@@ -251,7 +250,7 @@ static int settle_context(struct replay *replay, const char *uuid, const char *n
     if (r == 0 && strcmp(row.name, name) != 0)
         rebuild_tell(replay->rebuild, false, "two VMs were named %s; one is named %s now", name,
                      row.name);
-    return r < 0 ? error_set(err, r, "cannot write the VM %s into the new catalog", name) : 0;
+    return r < 0 ? error_set_errno(err, r, "cannot write the VM %s into the new catalog", name) : 0;
 }
 
 // Fills replay->disk, written first when it is new.
@@ -272,7 +271,7 @@ static int settle_disk(struct replay *replay, const char *uuid, int64_t context_
             r = rebuild_insert_disk(replay->conn, row, &id, NULL);
         }
         if (r < 0)
-            return error_set(err, r, "cannot write the disk %s into the new catalog", name);
+            return error_set_errno(err, r, "cannot write the disk %s into the new catalog", name);
         if (strcmp(row->name, name) != 0)
             rebuild_tell(replay->rebuild, false, "two disks were named %s; one is named %s now",
                          name, row->name);

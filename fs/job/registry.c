@@ -3,10 +3,12 @@
 // VMs, disks and snapshots of an engine: adding, changing, removing, forgetting, holding. No job
 // work is done here.
 #include "fs/job/engine_state.h"
+
 #include "fs/job/notes.h"
 #include "fs/job/retention.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/name.h"
 #include "catalog/snapshot.h"
 #include "fs/source/source.h"
@@ -14,10 +16,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-// uthash's default falls through the labels of a switch, which warns with clang.
-#define HASH_FUNCTION(key, len, hash) HASH_OAT(key, len, hash)
-#include <uthash.h>
 
 struct held_snapshot {
     int64_t snapshot_id;
@@ -184,7 +182,7 @@ static int insert_vm(struct catalog_conn *conn, const char *name, uint32_t chunk
     if (r == 0)
         context_id = context.id;
     else if (r != -ENOENT || (r = context_insert(conn, name, &context_id, err)) < 0)
-        return error_set(err, r, "cannot look for the VM %s", name);
+        return error_set_errno(err, r, "cannot look for the VM %s", name);
     for (size_t i = 0; i < count; i++) {
         r = disk_insert(conn, context_id, disks[i].name, chunk_size, &disk_id, err);
         if (r == 0)
@@ -338,6 +336,10 @@ static int add_hold(struct engine *engine, int64_t snapshot_id, bool forgetting)
         held->snapshot_id = snapshot_id;
         held->forgetting = forgetting;
         HASH_ADD(hh, engine->held, snapshot_id, sizeof(held->snapshot_id), held);
+        if (!held->hh.tbl) {
+            free(held);
+            return -ENOMEM;
+        }
     }
     held->count++;
     return 0;

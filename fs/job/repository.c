@@ -47,7 +47,7 @@ static int check_empty(const char *dir, bool *ret_leftovers, struct error *err)
 {
     bool leftovers = false;
     int r = 0;
-    DIR *stream = opendir(dir);
+    DIR *stream = io_opendir(dir);
 
     if (!stream)
         return error_set_errno(err, -errno, "cannot open %s", dir);

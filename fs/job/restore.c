@@ -5,6 +5,7 @@
 #include "fs/job/restore.h"
 
 #include "base/fault.h"
+#include "base/io.h"
 #include "catalog/snapshot.h"
 #include "fs/job/backup.h"
 #include "fs/job/restore_copy.h"
@@ -69,7 +70,7 @@ static int open_undo_file(struct restore *restore, struct error *err)
 {
     const char *dir = store_cache_dir(restore->engine->repository.store);
 
-    restore->copy.undo_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    restore->copy.undo_fd = io_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR, 0600);
     if (restore->copy.undo_fd >= 0)
         return 0;
     AUTO_FREE char *path = NULL;

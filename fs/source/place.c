@@ -8,6 +8,8 @@
 // (AT_STATX_DONT_SYNC) rather than asked for.
 #include "fs/source/place.h"
 
+#include "base/io.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -138,7 +140,7 @@ static int open_path(const char *path, int flags, struct error *err)
     int rc = check_folders(path, text, err);
     if (rc < 0)
         return rc;
-    AUTO_CLOSE int fd = open(path, O_PATH | O_CLOEXEC | flags);
+    AUTO_CLOSE int fd = io_openat(AT_FDCWD, path, O_PATH | flags, 0);
     if (fd < 0)
         return error_set_errno(err, -errno, "cannot open %s", path);
 
@@ -184,7 +186,7 @@ static int check_loop_backing(const char *path, dev_t rdev, struct error *err)
         char name[96];
         char backing[PATH_MAX];
         snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/%s", major(rdev), minor(rdev), names[i]);
-        AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC);
+        AUTO_CLOSE int fd = io_openat(AT_FDCWD, name, O_RDONLY, 0);
         if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
             continue; // not a loop device, or none of a file
         if (fd < 0)
@@ -256,7 +258,7 @@ int place_reopen(int fd, int flags, const char *path, struct error *err)
     fd_path(fd, link);
     int opened;
     do {
-        opened = open(link, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        opened = io_openat(AT_FDCWD, link, flags | O_NONBLOCK | O_NOCTTY, 0);
     } while (opened < 0 && errno == EINTR);
     return opened < 0 ? error_set_errno(err, -errno, "cannot open %s", path) : opened;
 }

@@ -174,7 +174,7 @@ static int create_named(struct target *target, struct error *err)
 
 static int create(struct target *target, uint64_t capacity, struct error *err)
 {
-    target->fd = openat(target->folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    target->fd = io_openat(target->folder, ".", O_TMPFILE | O_RDWR, 0600);
     if (target->fd < 0) {
         // EISDIR is what a kernel or file system says that does not know O_TMPFILE.
         if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)

@@ -9,9 +9,11 @@
 #include "fs/store/repo_config.h"
 #include "fs/store/xxh.h"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 struct chunk_coder {
     int level;
@@ -28,8 +30,12 @@ int chunk_coder_new(int compression_level, struct chunk_coder **ret_coder, struc
     if (!coder)
         return error_set(err, -ENOMEM, "out of memory for a chunk coder");
     coder->level = compression_level;
-    coder->md = EVP_MD_fetch(NULL, "SHA256", NULL);
-    coder->md_ctx = EVP_MD_CTX_new();
+    // OpenSSL 3 sets up its context once, and uses a half-made one (a lock that is NULL) when
+    // memory ran out meanwhile. Asking for it tells.
+    if (OSSL_LIB_CTX_get0_global_default()) {
+        coder->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+        coder->md_ctx = EVP_MD_CTX_new();
+    }
     if (!coder->md || !coder->md_ctx) {
         chunk_coder_free(coder);
         return error_set(err, -ENOMEM, "SHA-256 is not available: %s",
@@ -131,6 +137,8 @@ int chunk_coder_decode(struct chunk_coder *coder, enum record_codec codec, const
     if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
         return error_set(err, -ENOMEM, "out of memory for zstd");
     n = ZSTD_decompressDCtx(coder->decompressor, out, raw_length, payload, len);
+    if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+        return error_set(err, -ENOMEM, "out of memory for zstd");
     if (ZSTD_isError(n))
         return error_set(err, -ERROR_CORRUPT, "payload does not decompress: %s",
                          ZSTD_getErrorName(n));

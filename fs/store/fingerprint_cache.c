@@ -164,7 +164,7 @@ int fingerprint_reader_open(struct store *store, const char *disk_uuid, const ch
         return r;
     memcpy(wanted.repository_uuid, store->repository_uuid, sizeof(wanted.repository_uuid));
     if (r == 0 && uuid_parse(snapshot_uuid, wanted.snapshot_uuid) == 0)
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = io_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW, 0);
     if (fd < 0 || !file_fits(fd, &wanted, &nonce, &count)) {
         error_clear(err);
         *ret_reader = NULL;
@@ -286,7 +286,7 @@ int fingerprint_writer_open(struct store *store, const char *disk_uuid,
     if (r < 0)
         return r;
     writer->fd =
-        open(writer->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        io_openat(AT_FDCWD, writer->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     if (writer->fd < 0)
         return error_set_errno(err, -errno, "cannot create %s", writer->temp_path);
     *ret_writer = TAKE(writer, NULL);

@@ -6,6 +6,8 @@
 #ifndef FS_STORE_JSON_FIELD_H
 #define FS_STORE_JSON_FIELD_H
 
+#include "base/error.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +35,11 @@ struct json_field {
     {                                                                                              \
 #member, type, offsetof(record, member), sizeof(((record *)0)->member)                     \
     }
+
+// The object in a text that this program wrote. -ENOMEM; -ERROR_CORRUPT when it is none. `what`
+// begins the sentence.
+int json_field_load(const void *data, size_t len, const char *what, json_t **ret_json,
+                    struct error *err);
 
 // 0, or -1 when it cannot be written (out of memory, or no JSON can hold it).
 int json_field_put(json_t *json, const struct json_field *field, const void *record);

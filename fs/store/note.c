@@ -92,15 +92,15 @@ int note_parse(const void *data, size_t len, struct note *ret_note, struct error
 {
     struct note note = {0};
     AUTO_JSON json_t *json = NULL;
-    json_error_t where;
     int64_t version;
     const char *word;
+    int r;
 
     if (len > NOTE_SIZE_MAX)
         return error_set(err, -ERROR_CORRUPT, "note: %zu bytes are too many", len);
-    json = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!json)
-        return error_set(err, -ERROR_CORRUPT, "note: %s", where.text);
+    r = json_field_load(data, len, "note", &json, err);
+    if (r < 0)
+        return r;
     if (!json_field_integer(json_object_get(json, "version"), 1, &version))
         return error_set(err, -ERROR_CORRUPT, "note: version is missing or wrong");
     if (version > NOTE_VERSION)

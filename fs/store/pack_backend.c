@@ -65,7 +65,7 @@ static void pack_name(const char *uuid, enum pack_file_state state, char name[NA
 
 static int folder_open_at(struct folder *folder, const char *name, int flags, struct error *err)
 {
-    int fd = openat(folder->root_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = io_openat(folder->root_fd, name, flags | O_NOFOLLOW, 0600);
 
     return fd < 0 ? error_set_errno(err, -errno, "cannot open %s", name) : fd;
 }
@@ -531,7 +531,7 @@ int pack_backend_open_folder(const char *repo_dir, unsigned open_max,
     folder->base.ops = &folder_ops;
     folder->open_max = open_max > 0 ? open_max : 1;
     pthread_mutex_init(&folder->lock, NULL);
-    folder->root_fd = open(repo_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    folder->root_fd = io_openat(AT_FDCWD, repo_dir, O_RDONLY | O_DIRECTORY, 0);
     if (folder->root_fd < 0) {
         r = error_set_errno(err, -errno, "cannot open %s", repo_dir);
         goto fail;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "catalog/pack_index.h"
 #include "fs/store/digest_hash.h"
 #include "fs/store/note.h"
@@ -286,7 +287,7 @@ static int remove_temporaries(struct reconcile *rec, struct error *err)
 {
     const char *path = rec->store->cache_dir;
     struct dirent *entry;
-    DIR *dir = opendir(path);
+    DIR *dir = io_opendir(path);
     int r = 0;
 
     if (!dir)

@@ -31,7 +31,7 @@ static int lock_open(const char *repo_dir, int flags, char **ret_path, struct er
 
     if (asprintf(&path, "%s/lock", repo_dir) < 0)
         return error_set(err, -ENOMEM, "out of memory for a path");
-    fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = io_openat(AT_FDCWD, path, flags | O_NOFOLLOW, 0600);
     *ret_path = path;
     return fd < 0 ? -errno : fd;
 }

@@ -154,15 +154,15 @@ int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *
 {
     struct snapshot_record record = {0};
     AUTO_JSON json_t *json = NULL;
-    json_error_t where;
     int64_t version;
     const char *wrong;
+    int r;
 
     if (len > RECORD_SIZE_MAX)
         return error_set(err, -ERROR_CORRUPT, "snapshot record: %zu bytes are too many", len);
-    json = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!json)
-        return error_set(err, -ERROR_CORRUPT, "snapshot record: %s", where.text);
+    r = json_field_load(data, len, "snapshot record", &json, err);
+    if (r < 0)
+        return r;
     if (!json_field_integer(json_object_get(json, "version"), 1, &version))
         return error_set(err, -ERROR_CORRUPT, "snapshot record: version is missing or wrong");
     if (version > RECORD_VERSION)
