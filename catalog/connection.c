@@ -197,7 +197,7 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
         return error_set_errno(err, code, "catalog: cannot open %s", path);
     }
     // What cannot be opened for writing SQLite opens for reading, and says nothing.
-    if (kind != CONNECTION_READER && sqlite3_db_readonly(conn->db, "main") != 0)
+    if (open_flags(kind) != SQLITE_OPEN_READONLY && sqlite3_db_readonly(conn->db, "main") != 0)
         return error_set(err, -EROFS, "catalog: cannot open %s for writing", path);
     int rc = set_up(conn, err);
     if (rc < 0)

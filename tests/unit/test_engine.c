@@ -252,7 +252,7 @@ static void cancelling(void **state)
 {
     struct fixture *f = *state;
 
-    arm("source-read=sleep-100");
+    arm("source-read=sleep-500");
     int64_t running = request(f, BACKUP_AUTO, "");
     int64_t pending;
     do
