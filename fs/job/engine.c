@@ -177,7 +177,7 @@ static int record_backup(struct engine *engine, const struct backup_request *req
     } else if (r == -ENOENT) {
         r = 0;
     } else {
-        r = error_set(err, r, "cannot look for pending jobs");
+        r = error_set_errno(err, r, "cannot look for pending jobs");
     }
     if (r == 0)
         r = insert_backup(conn, request, &job_id, err);
@@ -248,7 +248,7 @@ static int record_prune(struct engine *engine, const struct prune_request *reque
     } else if (r == -ENOENT) {
         r = insert_prune(conn, request, policy, ret_job_id, err);
     } else {
-        r = error_set(err, r, "cannot look for pending jobs");
+        r = error_set_errno(err, r, "cannot look for pending jobs");
     }
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
@@ -388,9 +388,10 @@ int engine_cancel_job(struct engine *engine, int64_t job_id, struct error *err)
         events_post(engine->events, ENGINE_JOB_STATE, job_id);
         return 0;
     }
-    if (r != -EPROTO)
-        return r;
+    // One that runs can be told to stop whatever the catalog says.
     AUTO(job_run_unref) struct job_run *run = queue_find_run(engine, job_id);
+    if (!run && r != -EPROTO)
+        return r;
     if (!run)
         return error_set(err, -EALREADY, "job %lld has just ended", (long long)job_id);
     atomic_store(&run->cancel, true);
@@ -470,6 +471,17 @@ static int wait_for_an_end(struct engine *engine, uint64_t *seen, const struct t
     return -r;
 }
 
+static int end_is_unrecorded(struct engine *engine, int64_t job_id, struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    pthread_mutex_lock(&engine->lock);
+    if (engine->unrecorded_job == job_id)
+        why = engine->unrecorded;
+    pthread_mutex_unlock(&engine->lock);
+    return why.code == 0 ? 0 : error_set(err, -ENOTRECOVERABLE, "%s", error_message(&why));
+}
+
 int engine_wait_job(struct engine *engine, int64_t job_id, int timeout_ms,
                     enum job_state *ret_state, struct error *err)
 {
@@ -489,6 +501,9 @@ int engine_wait_job(struct engine *engine, int64_t job_id, int timeout_ms,
             *ret_state = progress.state;
             return 0;
         }
+        r = end_is_unrecorded(engine, job_id, err);
+        if (r < 0)
+            return r;
         r = wait_for_an_end(engine, &seen, timeout_ms >= 0 ? &until : NULL);
         if (r < 0)
             return error_set(err, r, "job %lld has not ended: it is %s", (long long)job_id,

@@ -119,7 +119,8 @@ int engine_job_progress(struct engine *engine, int64_t job_id, struct job_progre
                         struct error *err);
 
 // Blocks until the job has ended; *ret_state is its last state. timeout_ms < 0: no limit;
-// -ETIMEDOUT.
+// -ETIMEDOUT. With leave_pending a job's end may be given up (the catalog cannot be written):
+// -ENOTRECOVERABLE, and the error says how it ended and why that is not recorded.
 int engine_wait_job(struct engine *engine, int64_t job_id, int timeout_ms,
                     enum job_state *ret_state, struct error *err);
 

@@ -41,6 +41,9 @@ struct engine {
     struct pending_job *pending; // oldest first
     struct job_run *runs;
     struct held_snapshot *held; // uthash by snapshot id
+    // The last job whose end a command gave up recording, and why; 0: none.
+    int64_t unrecorded_job;
+    struct error unrecorded;
 };
 
 // queue.c: the threads that run jobs.
@@ -63,6 +66,7 @@ int queue_refuse_used(struct engine *engine, const struct job_run *self, const c
 // Writes a job's end and its log in one transaction, then tells everybody. While the catalog cannot
 // be written (no space) it tries again every two seconds: the job is not over before its record
 // says so. It gives up only when the engine stops; the next start then ends the job as interrupted.
+// A command, behind which somebody waits, gives up after some tries; engine_wait_job() then fails.
 // `result` is how the work ended (0 or -errno): it decides the state, and notes damage with the
 // job.
 void queue_end_job(struct engine *engine, struct job_run *run, int result, const char *reason);

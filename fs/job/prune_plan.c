@@ -49,7 +49,7 @@ static int mark_newest(struct catalog_conn *conn, struct prune_item *items, size
                 : error_set(err, -ENOMEM, "out of memory");
 
     if (r < 0 && r != -ENOENT)
-        return error_set(err, r, "cannot find the newest snapshot of a disk");
+        return error_set_errno(err, r, "cannot find the newest snapshot of a disk");
     for (size_t i = 0; i < count; i++) {
         items[i].snapshot.newest = r == 0 && items[i].snapshot.id == row->id;
         if (items[i].snapshot.taken_at >= items[last].snapshot.taken_at)

@@ -376,14 +376,22 @@ static int write_end(struct engine *engine, struct job_run *run, int result, con
     return r;
 }
 
-// Waits two seconds, or until the engine stops: then false.
-static bool wait_to_try_again(struct engine *engine)
+// Waits two seconds, or until the engine stops: then false. A command tries three times in all, and
+// does not wait as long.
+static bool wait_to_try_again(struct engine *engine, int tries)
 {
     struct timespec until;
     bool stopping;
 
+    if (engine->leave_pending && tries >= 3)
+        return false;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 2;
+    if (!engine->leave_pending) {
+        until.tv_sec += 2;
+    } else if ((until.tv_nsec += 300000000) >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
     pthread_mutex_lock(&engine->lock);
     while (!engine->stopping &&
            pthread_cond_timedwait(&engine->work, &engine->lock, &until) != ETIMEDOUT)
@@ -403,19 +411,39 @@ void queue_tell_end(struct engine *engine, struct job_run *run)
     events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
 }
 
+// Wakes those who wait for the end of a job that will have none before the next start.
+static void note_unrecorded(struct engine *engine, struct job_run *run, const char *state,
+                            const char *reason, const struct error *why)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->unrecorded_job = run->job_id;
+    error_clear(&engine->unrecorded);
+    error_set(&engine->unrecorded, why->code, "%.600s%sit is %s, but that is not recorded: %.300s",
+              reason, *reason ? "; " : "", state, error_message(why));
+    engine->end_count++;
+    pthread_cond_broadcast(&engine->ended);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 void queue_end_job(struct engine *engine, struct job_run *run, int result, const char *reason)
 {
     struct error err = ERROR_INIT;
     int r;
 
-    while ((r = write_end(engine, run, result, reason, &err)) < 0) {
-        log_error("the end of job %lld (%s) is not recorded: %s", (long long)run->job_id,
-                  job_state_to_word(job_state_of_result(result)), error_message(&err));
+    for (int tries = 1; (r = write_end(engine, run, result, reason, &err)) < 0; tries++) {
+        const char *state = job_state_to_word(job_state_of_result(result));
+
+        // Somebody waits for a command and is told at its end.
+        if (!engine->leave_pending)
+            log_error("the end of job %lld (%s) is not recorded: %s", (long long)run->job_id, state,
+                      error_message(&err));
         // Ended already, or its VM is gone: no trying will change that.
         if (r == -EPROTO || r == -ENOENT)
             break;
-        if (!wait_to_try_again(engine))
+        if (!wait_to_try_again(engine, tries)) {
+            note_unrecorded(engine, run, state, reason, &err);
             return;
+        }
         error_clear(&err);
     }
     queue_tell_end(engine, run);

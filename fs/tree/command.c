@@ -371,7 +371,7 @@ static int find_job(struct catalog_conn *conn, struct node node, const union nod
         return 0;
     }
     if (r < 0)
-        return error_set(err, r, "cannot find the job of this trigger");
+        return error_set_errno(err, r, "cannot find the job of this trigger");
     *ret_job_id = job.id;
     *ret_state = job.state;
     return 0;

@@ -133,7 +133,7 @@ static int add_fixed(struct catalog_conn *conn, struct listing *listing, struct 
             if (r == -ENOENT)
                 continue;
             if (r < 0)
-                return error_set(err, r, "cannot find the newest snapshot");
+                return error_set_errno(err, r, "cannot find the newest snapshot");
         }
         int r = listing_add(listing, (struct node){kind, folder.id}, node_info(kind)->name, err);
         if (r < 0)
