@@ -80,11 +80,11 @@ static int job_follow_lose(struct owner *owner, int64_t job_id, int result, stru
                            struct error *err)
 {
     struct error ignored = ERROR_INIT;
-    bool cancelled = owner_cancel_job(owner, job_id, &ignored) == 0;
-    return error_set(
-        err, result, "lost sight of job %" PRId64 ": %s; %s", job_id, error_message(why),
-        cancelled ? "it was told to stop, its record says how it ended"
-                  : "its record says how it ended; a pending one runs with the next mount");
+    owner_cancel_job(owner, job_id, &ignored);
+    return error_set(err, result,
+                     "lost sight of job %" PRId64 ": %s; its record says how it ended, a pending "
+                     "one runs with the next mount",
+                     job_id, error_message(why));
 }
 
 static int job_follow_wait(struct owner *owner, int64_t job_id, const char *label,

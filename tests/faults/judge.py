@@ -17,7 +17,8 @@ CAUSES = {
     "EMFILE": r"Too many open files|unable to open database|I/O error",
     "EINTR": r"Interrupted system call|I/O error|unable to open database",
     "ENOLCK": r"No locks available|I/O error|locked",
-    "ENOMEM": r"[Oo]ut of memory|Cannot allocate memory|not enough memory|I/O error|SHA-256 (is not available|failed)|unable to open database",
+    "ENOMEM": r"[Oo]ut of memory|Cannot allocate memory|not enough memory|I/O error|"
+              r"SHA-256 (is not available|failed)|unable to open database",
     "EAGAIN": r"Resource temporarily unavailable",
     "short": r"short|nothing was written|I/O error",
 }

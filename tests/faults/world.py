@@ -7,6 +7,7 @@ all lives in memory where there is a /dev/shm, because a round is thousands of t
 import atexit
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -108,7 +109,7 @@ class World:
                               [(40 * KIB, 100 * KIB), (250 * KIB, 20 * KIB)], seed="held")
         self.raws = []
         self.expected = {}  # path of a snapshot → the raw file it must equal
-        self.counter = 0
+        self.counter = itertools.count(1)  # trials are made by several threads
         must("init", "--chunk-size=16K", self.repo)
         must("add", self.repo, "web1", f"vda={self.disk}")
         for generation in range(3):
@@ -137,8 +138,7 @@ class World:
 
     def trial(self, variant):
         """A fresh copy of a repository in a folder of its own."""
-        self.counter += 1
-        return Trial(self, variant, self.dir / f"trial-{self.counter}")
+        return Trial(self, variant, self.dir / f"trial-{next(self.counter)}")
 
 
 class Trial:
