@@ -65,25 +65,25 @@ static void probe_named(struct probe *probe, struct catalog_conn *conn, struct p
         note(disk, r ? PROBE_RIGHT : PROBE_WRONG, r ? "" : "other bytes");
 }
 
-// Every row of the listing: its name must be one that was, and its bytes those of that name.
+// Every row of the listing: the snapshot of its name, or another one whole. A damaged row may bear
+// the name of another snapshot (a byte makes a disk's name that of another disk): nothing is read
+// by rows of a listing, and what is read under the name they bear is judged by probe_named().
 static int probe_listed(const struct snapshot_row *row, void *arg, struct error *err)
 {
     struct probe *probe = arg;
     char path[512], chain[SNAPSHOT_NAME_SIZE], name[SNAPSHOT_NAME_SIZE];
+    struct probe_disk *own = NULL;
 
     (void)err;
     snprintf(path, sizeof(path), "%s/%s/%s/%s", row->context_name, row->disk_name,
              chain_name(row->chain_number, chain), snapshot_name(row, name));
     for (size_t i = 0; i < probe->count; i++) {
-        struct probe_disk *disk = &probe->disks[i];
-
-        if (strcmp(path, disk->path) == 0) {
-            if (same_bytes(probe, row, disk, NULL) == 0)
-                note(disk, PROBE_WRONG, "other bytes in the listing");
-            return 0;
-        }
+        if (strcmp(path, probe->disks[i].path) == 0)
+            own = &probe->disks[i];
     }
-    bool readable = false;
+    if (own && same_bytes(probe, row, own, NULL) != 0)
+        return 0;
+    bool readable = own;
     for (size_t i = 0; i < probe->count; i++) {
         int same = same_bytes(probe, row, &probe->disks[i], NULL);
 
@@ -94,7 +94,7 @@ static int probe_listed(const struct snapshot_row *row, void *arg, struct error 
         }
     }
     if (readable)
-        note(&probe->disks[0], PROBE_WRONG, path);
+        note(own ? own : &probe->disks[0], PROBE_WRONG, path);
     return 0;
 }
 

@@ -7,7 +7,7 @@
 //   RIGHT    every byte is what it was
 //   REFUSED  an error with a sentence, at opening or reading
 //   MISSING  the catalog does not list it any more
-//   RENAMED  whole, but listed under another name
+//   RENAMED  whole, but listed under another name, which may be that of another snapshot
 //   WRONG    other bytes than were backed up, or another size: must never happen
 #ifndef TESTS_CORRUPT_PROBE_H
 #define TESTS_CORRUPT_PROBE_H
