@@ -69,8 +69,8 @@ static int salvage(struct rebuild *rebuild, const struct pack_file *file, const 
                  ret_content->count, ret_content->lost_bytes, ret_content->lost_places);
     if (ret_content->untrusted > 0)
         rebuild_tell(rebuild, true,
-                     "pack %s: %zu records behind damage look like descriptions of snapshots or "
-                     "notes and cannot be proved; they are left out",
+                     "pack %s: %zu records behind damage look like descriptions of snapshots, "
+                     "notes or deltas and cannot be proved; they are left out",
                      file->uuid, ret_content->untrusted);
     return 0;
 }
