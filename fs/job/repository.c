@@ -172,14 +172,25 @@ static int fill_folder(const char *dir, const struct repo_config *config, const 
     return r;
 }
 
-int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
-                    const char *retention, struct error *err)
+static int choose(const struct repository_choices *choices, struct repo_config *config,
+                  struct error *err)
 {
+    uint32_t chunk_size = choices->chunk_size ? choices->chunk_size : CHUNK_SIZE_DEFAULT;
+    int level = choices->compression_level ? choices->compression_level : COMPRESSION_LEVEL_DEFAULT;
+    int r = repo_config_init(config, chunk_size, level, err);
+
+    if (r == 0)
+        config->deltas = !choices->no_deltas;
+    return r;
+}
+
+int repository_init(const char *dir, const struct repository_choices *choices, struct error *err)
+{
+    const char *retention = choices->retention;
     struct repo_config config;
     bool leftovers = false, made = false;
-    int r =
-        repo_config_init(&config, chunk_size ? chunk_size : CHUNK_SIZE_DEFAULT,
-                         compression_level ? compression_level : COMPRESSION_LEVEL_DEFAULT, err);
+    int r = choose(choices, &config, err);
+
     if (r == 0 && dir[0] == '\0')
         r = error_set(err, -EINVAL, "no folder is named");
     if (r < 0)
