@@ -13,6 +13,8 @@
 
 #include "tests/unit/store_testing.h"
 
+#include <pthread.h>
+
 // Content number `n` with some bytes of it changed: the same for the same `n` and `variant`.
 static void variant_of(uint64_t n, uint64_t variant, uint8_t out[CHUNK])
 {
@@ -442,6 +444,64 @@ static void test_salvage(void **state)
     close(fd);
 }
 
+#define READERS 8
+#define VARIANTS 7
+
+struct reading {
+    struct store_fixture *fixture;
+    unsigned number;
+    pthread_t thread;
+    bool wrong;
+};
+
+static void *read_many(void *arg)
+{
+    struct reading *reading = arg;
+    uint8_t expected[CHUNK], got[1000];
+
+    for (uint64_t i = 0; i < 500 && !reading->wrong; i++) {
+        uint64_t variant = (i * 5 + reading->number) % (VARIANTS + 1);
+        size_t from = (i * 331) % (CHUNK - sizeof(got));
+
+        if (variant == 0)
+            content(2, expected);
+        else
+            variant_of(2, variant, expected);
+        struct digest id = id_of(expected);
+        reading->wrong = store_read_chunk(reading->fixture->store, NULL, &id, CHUNK, from,
+                                          sizeof(got), got, NULL) < 0 ||
+                         memcmp(got, expected + from, sizeof(got)) != 0;
+    }
+    return NULL;
+}
+
+// Readers of deltas and of their base at once, through a cache that holds two chunks: who loads a
+// delta while others wait for it must not wait for who loads its base.
+static void test_many_readers(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct reading readings[READERS] = {0};
+    uint8_t base[CHUNK], data[CHUNK];
+
+    content(2, base);
+    put_plain(fixture, base);
+    for (uint64_t i = 1; i <= VARIANTS; i++) {
+        variant_of(2, i, data);
+        put_delta(fixture, data, base);
+    }
+    store_fixture_shut(fixture);
+    assert_int_equal(store_fixture_open(fixture, 0, 2 * CHUNK, NULL), 0);
+    for (unsigned i = 0; i < READERS; i++) {
+        readings[i].fixture = fixture;
+        readings[i].number = i;
+        assert_int_equal(pthread_create(&readings[i].thread, NULL, read_many, &readings[i]), 0);
+    }
+    for (unsigned i = 0; i < READERS; i++) {
+        pthread_join(readings[i].thread, NULL);
+        assert_false(readings[i].wrong);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +509,7 @@ int main(void)
         STORE_TEST(test_base_is_gone), STORE_TEST(test_hostile_bases),
         STORE_TEST(test_refused),      STORE_TEST(test_without_the_feature),
         STORE_TEST(test_every_byte),   STORE_TEST(test_salvage),
+        STORE_TEST(test_many_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
