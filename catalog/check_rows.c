@@ -107,11 +107,12 @@ int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
 }
 
 int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,
-                    bool (*usable)(int64_t pack_id, const void *arg), const void *arg,
+                    bool (*usable)(const struct chunk_copy *copy, const void *arg), const void *arg,
                     struct chunk_copy *ret_copy, struct error *err)
 {
-    static const struct query find = {
-        "look for a copy", "SELECT \"row\", pack_id, kind, raw_length FROM chunks WHERE id = ?1"};
+    static const struct query find = {"look for a copy",
+                                      "SELECT \"row\", pack_id, kind, raw_length, base FROM chunks "
+                                      " WHERE id = ?1 ORDER BY pack_id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &find, &st, err);
     if (rc < 0)
@@ -123,13 +124,31 @@ int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,
         copy.pack_id = statement_int(st);
         copy.kind = (uint8_t)statement_size(st);
         copy.raw_length = statement_size32(st);
+        statement_digest(st, &copy.base);
         rc = statement_check_row(st, err);
         if (rc < 0)
             return rc;
-        if (usable && !usable(copy.pack_id, arg))
+        if (usable && !usable(&copy, arg))
             continue;
         *ret_copy = copy;
         return 1;
     }
     return rc;
+}
+
+int chunk_count_baseless(struct catalog_conn *conn, uint64_t *ret_count, struct error *err)
+{
+    static const struct query count = {
+        "count deltas without a base",
+        "SELECT count(*) FROM chunks d WHERE d.base IS NOT NULL AND NOT EXISTS "
+        "  (SELECT 1 FROM chunks b WHERE b.id = d.base AND b.base IS NULL AND b.kind = d.kind "
+        "      AND b.raw_length = d.raw_length)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &count, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    *ret_count = statement_size(st);
+    return statement_check_row(st, err);
 }

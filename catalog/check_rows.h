@@ -30,11 +30,15 @@ struct chunk_copy {
     int64_t pack_id;
     uint8_t kind;
     uint32_t raw_length;
+    struct digest base; // of a delta, else zero
 };
 
-// The first copy of `id` whose pack `usable` accepts (NULL: any). 1 found, 0 not found, -errno.
+// The first copy of `id`, by pack, that `usable` accepts (NULL: any). 1 found, 0 not found, -errno.
 int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,
-                    bool (*usable)(int64_t pack_id, const void *arg), const void *arg,
+                    bool (*usable)(const struct chunk_copy *copy, const void *arg), const void *arg,
                     struct chunk_copy *ret_copy, struct error *err);
+
+// How many deltas stand in no pack with a base that they could be read with. Walks all of them.
+int chunk_count_baseless(struct catalog_conn *conn, uint64_t *ret_count, struct error *err);
 
 #endif

@@ -14,6 +14,7 @@ struct init_choices {
     int64_t level;       // 0 = default
     struct keep_options keep;
     bool keep_all;
+    bool no_delta;
 };
 
 static int init_parse(int argc, char **argv, struct init_choices *choices, struct error *err)
@@ -22,6 +23,7 @@ static int init_parse(int argc, char **argv, struct init_choices *choices, struc
                                           {"level", required_argument, NULL, 'l'},
                                           KEEP_OPTIONS,
                                           {"keep-all", no_argument, NULL, 'a'},
+                                          {"no-delta", no_argument, NULL, 'd'},
                                           OPTIONS_HELP,
                                           OPTIONS_END};
     int option, r = 0;
@@ -30,6 +32,8 @@ static int init_parse(int argc, char **argv, struct init_choices *choices, struc
             continue;
         if (option == 'a')
             choices->keep_all = true;
+        else if (option == 'd')
+            choices->no_delta = true;
         else if (option == 'c')
             r = human_parse_size("--chunk-size", optarg, &choices->chunk_size, err);
         else if (option == 'l')
@@ -59,15 +63,20 @@ static int init_run(int argc, char **argv, struct error *err)
         choices.keep_all ? RETENTION_NONE : keep_options_words(&choices.keep, words);
     if (!*retention)
         retention = RETENTION_DEFAULT;
-    int r = repository_init(operands[0], (uint32_t)choices.chunk_size, (int)choices.level,
-                            retention, err);
+    int r = repository_init(operands[0],
+                            &(struct repository_choices){.chunk_size = (uint32_t)choices.chunk_size,
+                                                         .compression_level = (int)choices.level,
+                                                         .retention = retention,
+                                                         .no_deltas = choices.no_delta},
+                            err);
     struct repo_config config;
     if (r == 0)
         r = repo_config_load(operands[0], &config, err);
     if (r < 0)
         return error_prefix(err, "init %s", operands[0]);
-    printf("%s: new repository, chunks of %s, compression level %d, retention %s\n", operands[0],
-           human_size(config.chunk_size, size), config.compression_level, retention);
+    printf("%s: new repository, chunks of %s, compression level %d%s, retention %s\n", operands[0],
+           human_size(config.chunk_size, size), config.compression_level,
+           config.deltas ? "" : ", no deltas", retention);
     return 0;
 }
 
@@ -83,6 +92,7 @@ const struct command init_command = {
         "Options:\n"
         "  --chunk-size=SIZE   size of a chunk, a power of two from 16K to 4M (64K)\n"
         "  --level=N           zstd compression level, 1 to 19 (1)\n"
+        "  --no-delta          store every changed chunk in full: more bytes, quicker reads\n"
         "  --keep-within=TIME  keep what was taken within a time: 12h, 7d, 4w\n"
         "  --keep-last=N       keep the newest N\n"
         "  --keep-hourly=N     keep one of each of N hours\n"

@@ -106,7 +106,7 @@ static int compare_record(const struct chunk_row *row, void *arg, struct error *
     if (compare->at++ >= compare->content->count || !digest_equal(&row->id, &entry->id) ||
         row->offset != entry->offset || row->stored_length != entry->stored_length ||
         row->raw_length != entry->raw_length || row->kind != entry->kind ||
-        row->codec != entry->codec) {
+        row->codec != entry->codec || !digest_equal(&row->base, &entry->base)) {
         compare->differs = true;
         return 1;
     }

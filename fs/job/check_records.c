@@ -25,7 +25,7 @@ struct proof {
     struct pack_row pack;
     struct chunk_row *records;
     size_t count, room;
-    uint64_t damaged;
+    uint64_t damaged, baseless;
     char sentences[NAMED_RECORDS][ERROR_MESSAGE_MAX];
     int result;
     struct error err;
@@ -56,6 +56,28 @@ static int read_rows(struct proof *proof, struct error *err)
     return r < 0 ? r : chunk_each_of_pack(conn, proof->pack.id, note_record, proof, err);
 }
 
+static bool is_plain(const struct chunk_copy *copy, const void *arg)
+{
+    (void)arg;
+    return digest_is_zero(&copy->base);
+}
+
+// A cancelled job whose packs went one by one until a crash leaves deltas without their base, which
+// nothing refers to. What a snapshot needs is told with the snapshot. 1, 0 or -errno.
+static int is_baseless(struct check *check, const struct chunk_row *row, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct chunk_copy copy;
+    int r;
+
+    if (digest_is_zero(&row->base))
+        return 0;
+    r = catalog_read_begin(check->viewer.catalog, &conn, err);
+    if (r == 0)
+        r = chunk_find_copy(conn, &row->base, is_plain, NULL, &copy, err);
+    return r < 0 ? r : r == 0;
+}
+
 static int prove_one(struct proof *proof, struct pack_decoder *decoder, const struct chunk_row *row,
                      struct error *err)
 {
@@ -64,14 +86,17 @@ static int prove_one(struct proof *proof, struct pack_decoder *decoder, const st
 
     memcpy(location.pack_uuid, proof->pack.uuid, sizeof(location.pack_uuid));
     int r = pack_scan_prove(proof->check->store, decoder, &location, &local);
-    if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT) {
-        if (proof->damaged < NAMED_RECORDS)
-            snprintf(proof->sentences[proof->damaged], ERROR_MESSAGE_MAX, "%s",
-                     error_message(&local));
-        proof->damaged++;
-        return 0;
+    if (r != -ERROR_CORRUPT && r != -EPROTONOSUPPORT)
+        return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+    r = is_baseless(proof->check, row, err);
+    if (r != 0) {
+        proof->baseless++;
+        return r < 0 ? r : 0;
     }
-    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+    if (proof->damaged < NAMED_RECORDS)
+        snprintf(proof->sentences[proof->damaged], ERROR_MESSAGE_MAX, "%s", error_message(&local));
+    proof->damaged++;
+    return 0;
 }
 
 static void prove_pack(struct pool_task *task, unsigned worker)
@@ -96,7 +121,7 @@ static int take_result(struct proof *proof, struct error *err)
     check->result.proved_bytes += proof->pack.file_bytes;
     if (r < 0)
         return error_set(err, r, "%s", error_message(&proof->err));
-    if (proof->damaged == 0)
+    if (proof->damaged + proof->baseless == 0)
         return 0;
     r = check_pack_known(check, proof->pack.uuid, err);
     if (r <= 0) // removed while we looked
@@ -107,6 +132,9 @@ static int take_result(struct proof *proof, struct error *err)
     if (proof->damaged > NAMED_RECORDS)
         check_tell(check, CHECK_DAMAGE, subject, "%" PRIu64 " more records of it are damaged",
                    proof->damaged - NAMED_RECORDS);
+    if (proof->baseless > 0)
+        check_tell(check, CHECK_LEFTOVER, subject,
+                   "%" PRIu64 " deltas of it have no base in any pack", proof->baseless);
     return 0;
 }
 

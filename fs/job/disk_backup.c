@@ -378,14 +378,14 @@ static void log_result(const struct work *work)
 {
     const struct disk_backup *backup = work->backup;
 
-    job_run_log(backup->run,
-                "%s/%s: read %llu bytes, %llu changed, %llu added to the repository; %llu chunks "
-                "unchanged by fingerprint, %llu of them proved",
-                backup->disk->context_name, backup->disk->name,
-                (unsigned long long)work->read.read_bytes,
-                (unsigned long long)work->read.changed_bytes, (unsigned long long)work->new_bytes,
-                (unsigned long long)work->read.believed_chunks,
-                (unsigned long long)work->read.proved_chunks);
+    job_run_log(
+        backup->run,
+        "%s/%s: read %llu bytes, %llu changed, %llu added to the repository; %llu chunks "
+        "unchanged by fingerprint, %llu of them proved; %llu stored as deltas",
+        backup->disk->context_name, backup->disk->name, (unsigned long long)work->read.read_bytes,
+        (unsigned long long)work->read.changed_bytes, (unsigned long long)work->new_bytes,
+        (unsigned long long)work->read.believed_chunks,
+        (unsigned long long)work->read.proved_chunks, (unsigned long long)work->read.delta_chunks);
 }
 
 static int run_steps(struct work *work, struct error *err)

@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/job/delta_choice.h"
 #include "fs/job/extent_walk.h"
 #include "fs/job/ring.h"
 
@@ -59,8 +60,9 @@ struct reader {
     uint64_t capacity;
     uint32_t chunk_size, batch_chunks;
     size_t encoded_stride;
-    struct chunk_coder **coders; // one a pool worker
-    unsigned coder_count;
+    struct chunk_coder **coders;   // one a pool worker
+    struct delta_choice **choices; // with the coder of the same number
+    unsigned coder_count, choice_count;
 
     // the job thread's own
     struct ring *ring;
@@ -132,10 +134,11 @@ static int is_known(struct batch *batch, struct catalog_conn **conn, const struc
     return store_writer_knows(batch->reader->read->writer, *conn, id, &batch->err);
 }
 
-static int work_on_chunk(struct batch *batch, uint32_t i, struct chunk_coder *coder,
+static int work_on_chunk(struct batch *batch, uint32_t i, unsigned worker,
                          struct catalog_conn **conn)
 {
     const struct reader *reader = batch->reader;
+    struct chunk_coder *coder = reader->coders[worker];
     const uint8_t *data = batch->data + (size_t)i * reader->chunk_size;
     struct chunk_result *out = &batch->chunk[i];
     struct store *store = reader->read->store;
@@ -171,21 +174,20 @@ static int work_on_chunk(struct batch *batch, uint32_t i, struct chunk_coder *co
     out->fate = r ? CHUNK_KNOWN : CHUNK_NEW;
     if (r)
         return 0;
-    return chunk_coder_encode(coder, data, reader->chunk_size,
-                              batch->encoded + i * reader->encoded_stride, &out->payload_length,
-                              &out->codec, &batch->err);
+    return delta_choice_encode(reader->choices[worker], *conn, &batch->parent_ids[i], data,
+                               batch->encoded + i * reader->encoded_stride, &out->payload_length,
+                               &out->codec, &batch->err);
 }
 
 static void work(struct pool_task *task, unsigned worker)
 {
     struct batch *batch = (struct batch *)task;
-    struct chunk_coder *coder = batch->reader->coders[worker];
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
 
     error_clear(&batch->err);
     batch->result = load(batch);
     for (uint32_t i = 0; i < batch->count && batch->result == 0; i++)
-        batch->result = work_on_chunk(batch, i, coder, &conn);
+        batch->result = work_on_chunk(batch, i, worker, &conn);
 }
 
 // --- taking results back, in order
@@ -236,6 +238,7 @@ static int append_new(struct batch *batch, uint32_t i, struct error *err)
         record.payload = batch->encoded + i * reader->encoded_stride;
         record.payload_length = (uint32_t)chunk->payload_length;
     }
+    reader->read->delta_chunks += chunk->codec == CODEC_DELTA;
     return store_writer_append(reader->read->writer, &record, err);
 }
 
@@ -436,8 +439,11 @@ static void reader_deinit(struct reader *reader)
         free(batch->encoded);
     }
     reader->ring = ring_free(reader->ring);
+    for (unsigned i = 0; i < reader->choice_count; i++)
+        delta_choice_free(reader->choices[i]);
     for (unsigned i = 0; i < reader->coder_count; i++)
         chunk_coder_free(reader->coders[i]);
+    free(reader->choices);
     free(reader->coders);
     reader->builder = map_builder_free(reader->builder);
     reader->parent = map_reader_close(reader->parent);
@@ -445,18 +451,24 @@ static void reader_deinit(struct reader *reader)
 
 static int make_coders(struct reader *reader)
 {
-    unsigned count = pool_size(reader->read->pool);
-    int level = store_config(reader->read->store)->compression_level;
+    struct disk_read *read = reader->read;
+    unsigned count = pool_size(read->pool);
+    int level = store_config(read->store)->compression_level;
+    int r = 0;
 
     reader->coders = calloc(count, sizeof(struct chunk_coder *));
-    if (!reader->coders)
+    reader->choices = calloc(count, sizeof(struct delta_choice *));
+    if (!reader->coders || !reader->choices)
         return error_set(reader->err, -ENOMEM, "out of memory");
-    for (; reader->coder_count < count; reader->coder_count++) {
-        int r = chunk_coder_new(level, &reader->coders[reader->coder_count], reader->err);
-        if (r < 0)
-            return r;
+    for (unsigned i = 0; r == 0 && i < count; i++) {
+        r = chunk_coder_new(level, &reader->coders[i], reader->err);
+        reader->coder_count += r == 0;
+        if (r == 0)
+            r = delta_choice_new(read->store, read->writer, reader->coders[i], read->chunk_size,
+                                 &reader->choices[i], reader->err);
+        reader->choice_count += r == 0;
     }
-    return 0;
+    return r;
 }
 
 static int make_ring(struct reader *reader)

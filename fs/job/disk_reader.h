@@ -36,6 +36,7 @@ struct disk_read {
     struct digest root;
     uint64_t data_bytes, read_bytes, changed_bytes;
     uint64_t believed_chunks, proved_chunks; // unchanged by fingerprint; of these, proved
+    uint64_t delta_chunks;                   // stored against the parent's
 };
 
 // Fills the results. -EAGAIN: a fingerprint was wrong. The run's done_bytes grow by what is read.

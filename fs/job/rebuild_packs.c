@@ -4,6 +4,7 @@
 // that belongs to another repository or is from the future is named and left out.
 #include "fs/job/rebuild_state.h"
 
+#include "catalog/check_rows.h"
 #include "fs/store/pack_scan.h"
 
 #include <inttypes.h>
@@ -69,8 +70,8 @@ static int salvage(struct rebuild *rebuild, const struct pack_file *file, const 
                  ret_content->count, ret_content->lost_bytes, ret_content->lost_places);
     if (ret_content->untrusted > 0)
         rebuild_tell(rebuild, true,
-                     "pack %s: %zu records behind damage look like descriptions of snapshots or "
-                     "notes and cannot be proved; they are left out",
+                     "pack %s: %zu records behind damage look like descriptions of snapshots, "
+                     "notes or deltas and cannot be proved; they are left out",
                      file->uuid, ret_content->untrusted);
     return 0;
 }
@@ -105,6 +106,23 @@ static int by_uuid(const void *a, const void *b)
     return strcmp(((const struct pack_file *)a)->uuid, ((const struct pack_file *)b)->uuid);
 }
 
+// What needs one of them is named with its snapshot; what does not may well have lost its base with
+// a job that was cancelled.
+static int tell_baseless(struct rebuild *rebuild, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    uint64_t count = 0;
+    int r = catalog_read_begin(rebuild->catalog, &conn, err);
+
+    if (r == 0)
+        r = chunk_count_baseless(conn, &count, err);
+    if (r == 0 && count > 0)
+        rebuild_tell(rebuild, false,
+                     "%" PRIu64 " records are deltas whose base is in no pack; they cannot be read",
+                     count);
+    return r;
+}
+
 int rebuild_take_packs(struct rebuild *rebuild, struct error *err)
 {
     struct pack_list list = {.rebuild = rebuild};
@@ -119,5 +137,5 @@ int rebuild_take_packs(struct rebuild *rebuild, struct error *err)
         done += list.files[i].bytes;
     }
     free(list.files);
-    return r;
+    return r < 0 ? r : tell_baseless(rebuild, err);
 }

@@ -168,24 +168,34 @@ static int fill_folder(const char *dir, const struct repo_config *config, struct
     return r;
 }
 
-int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
-                    const char *retention, struct error *err)
+static int choose(const struct repository_choices *choices, struct repo_config *config,
+                  struct error *err)
 {
+    uint32_t chunk_size = choices->chunk_size ? choices->chunk_size : CHUNK_SIZE_DEFAULT;
+    int level = choices->compression_level ? choices->compression_level : COMPRESSION_LEVEL_DEFAULT;
+    const char *retention = choices->retention ? choices->retention : RETENTION_DEFAULT;
     struct retention_policy policy;
-    struct repo_config config;
-    bool leftovers = false, made = false;
+    int r = repo_config_init(config, chunk_size, level, err);
 
-    retention = retention ? retention : RETENTION_DEFAULT;
-    int r =
-        repo_config_init(&config, chunk_size ? chunk_size : CHUNK_SIZE_DEFAULT,
-                         compression_level ? compression_level : COMPRESSION_LEVEL_DEFAULT, err);
     if (r == 0)
         r = retention_parse(retention, strlen(retention), &policy, err);
+    if (r < 0)
+        return r;
+    config->deltas = !choices->no_deltas;
+    retention_format(&policy, config->retention);
+    return 0;
+}
+
+int repository_init(const char *dir, const struct repository_choices *choices, struct error *err)
+{
+    struct repo_config config;
+    bool leftovers = false, made = false;
+    int r = choose(choices, &config, err);
+
     if (r == 0 && dir[0] == '\0')
         r = error_set(err, -EINVAL, "no folder is named");
     if (r < 0)
         return r;
-    retention_format(&policy, config.retention);
 
     if (mkdir(dir, 0700) == 0)
         made = true;

@@ -12,12 +12,16 @@
 #include "fs/store/repo_lock.h"
 #include "fs/store/store.h"
 
+struct repository_choices {
+    uint32_t chunk_size;   // 0 = default
+    int compression_level; // 0 = default
+    const char *retention; // of VMs that have no policy of their own; NULL = RETENTION_DEFAULT
+    bool no_deltas;        // no chunk is ever stored as a delta
+};
+
 // Makes a repository in `dir`, which must not exist or be an empty folder (-ENOTEMPTY). config is
-// put in place last, so an interrupted init leaves no repository. 0 for chunk_size and
-// compression_level = defaults. `retention`: the words of the policy of VMs that have none of their
-// own, NULL = RETENTION_DEFAULT.
-int repository_init(const char *dir, uint32_t chunk_size, int compression_level,
-                    const char *retention, struct error *err);
+// put in place last, so an interrupted init leaves no repository.
+int repository_init(const char *dir, const struct repository_choices *choices, struct error *err);
 
 struct repository {
     char *dir; // absolute, resolved

@@ -3,7 +3,7 @@
 // Contexts are made once and reused: fetching a digest and setting up zstd's tables would cost more
 // than a small chunk. zstd's are made at first use, so that a coder that only reads never pays for
 // a compressor. Frames carry their content size and no checksum of their own; the record's does
-// that.
+// that. Frames of deltas have one: what comes out depends on a second record.
 #include "fs/store/chunk_coder.h"
 
 #include "fs/store/repo_config.h"
@@ -12,15 +12,20 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <string.h>
 #include <zstd.h>
 #include <zstd_errors.h>
+
+#define DELTA_WINDOW_MIN 16 // log2; tables of less save nothing
 
 struct chunk_coder {
     int level;
     EVP_MD *md;
     EVP_MD_CTX *md_ctx;
-    ZSTD_CCtx *compressor;   // NULL until the first encode
-    ZSTD_DCtx *decompressor; // NULL until the first decode
+    ZSTD_CCtx *compressor;       // NULL until the first encode
+    ZSTD_CCtx *delta_compressor; // NULL until the first delta: it has parameters of its own
+    size_t delta_length;         // of content, that these are for
+    ZSTD_DCtx *decompressor;     // NULL until the first decode
 };
 
 int chunk_coder_new(int compression_level, struct chunk_coder **ret_coder, struct error *err)
@@ -50,6 +55,7 @@ struct chunk_coder *chunk_coder_free(struct chunk_coder *coder)
     if (!coder)
         return NULL;
     ZSTD_freeCCtx(coder->compressor);
+    ZSTD_freeCCtx(coder->delta_compressor);
     ZSTD_freeDCtx(coder->decompressor);
     EVP_MD_CTX_free(coder->md_ctx);
     EVP_MD_free(coder->md);
@@ -141,6 +147,97 @@ int chunk_coder_decode(struct chunk_coder *coder, enum record_codec codec, const
         return error_set(err, -ENOMEM, "out of memory for zstd");
     if (ZSTD_isError(n))
         return error_set(err, -ERROR_CORRUPT, "payload does not decompress: %s",
+                         ZSTD_getErrorName(n));
+    if (n != raw_length)
+        return error_set(err, -ERROR_CORRUPT, "payload decompresses to %zu bytes instead of %zu", n,
+                         raw_length);
+    return 0;
+}
+
+// --- deltas
+
+// The window must reach from the end of the content back to the beginning of the base. A level's
+// own tables are made for the content alone and would forget most of the base.
+static int set_up_deltas(struct chunk_coder *coder, size_t len, struct error *err)
+{
+    int window = 1;
+    size_t n;
+
+    if (coder->delta_length == len)
+        return 0;
+    if (!coder->delta_compressor && !(coder->delta_compressor = ZSTD_createCCtx()))
+        return error_set(err, -ENOMEM, "out of memory for zstd");
+    while (((size_t)1 << window) < 2 * len)
+        window++;
+    struct {
+        ZSTD_cParameter what;
+        int value;
+    } parameters[] = {{ZSTD_c_compressionLevel, coder->level},
+                      {ZSTD_c_windowLog, window > DELTA_WINDOW_MIN ? window : DELTA_WINDOW_MIN},
+                      {ZSTD_c_hashLog, window > DELTA_WINDOW_MIN ? window : DELTA_WINDOW_MIN},
+                      {ZSTD_c_chainLog, window > DELTA_WINDOW_MIN ? window : DELTA_WINDOW_MIN},
+                      {ZSTD_c_checksumFlag, 1}};
+    n = ZSTD_CCtx_reset(coder->delta_compressor, ZSTD_reset_session_and_parameters);
+    for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]) && !ZSTD_isError(n); i++)
+        n = ZSTD_CCtx_setParameter(coder->delta_compressor, parameters[i].what,
+                                   parameters[i].value);
+    if (ZSTD_isError(n))
+        return error_set(err, -EIO, "zstd cannot make deltas of %zu bytes: %s", len,
+                         ZSTD_getErrorName(n));
+    coder->delta_length = len;
+    return 0;
+}
+
+int chunk_coder_encode_delta(struct chunk_coder *coder, const void *data, size_t len,
+                             const void *base, void *out, size_t room, size_t *ret_len,
+                             struct error *err)
+{
+    size_t n;
+    int r = set_up_deltas(coder, len, err);
+
+    if (r < 0)
+        return r;
+    // A prefix is good for one frame, and what failed half-way has not ended its own.
+    n = ZSTD_CCtx_reset(coder->delta_compressor, ZSTD_reset_session_only);
+    if (!ZSTD_isError(n))
+        n = ZSTD_CCtx_refPrefix(coder->delta_compressor, base, len);
+    if (!ZSTD_isError(n))
+        n = ZSTD_compress2(coder->delta_compressor, out, room, data, len);
+    if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
+        return error_set(err, -ENOSPC, "a delta does not fit %zu bytes", room);
+    if (ZSTD_isError(n))
+        return error_set(err, -EIO, "zstd cannot make a delta of %zu bytes: %s", len,
+                         ZSTD_getErrorName(n));
+    *ret_len = n;
+    return 0;
+}
+
+// One frame and nothing else, with a checksum of its content (RFC 8878, 3.1.1.1.1: bit 2 of the
+// byte after the magic number).
+static bool is_delta_frame(const uint8_t *frame, size_t len)
+{
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+
+    return len > sizeof(magic) && memcmp(frame, magic, sizeof(magic)) == 0 && (frame[4] & 4) &&
+           ZSTD_findFrameCompressedSize(frame, len) == len;
+}
+
+int chunk_coder_decode_delta(struct chunk_coder *coder, const void *frame, size_t len,
+                             const void *base, void *out, size_t raw_length, struct error *err)
+{
+    size_t n;
+
+    if (!is_delta_frame(frame, len))
+        return error_set(err, -ERROR_CORRUPT, "payload is no delta");
+    if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
+        return error_set(err, -ENOMEM, "out of memory for zstd");
+    n = ZSTD_DCtx_refPrefix(coder->decompressor, base, raw_length);
+    if (!ZSTD_isError(n))
+        n = ZSTD_decompressDCtx(coder->decompressor, out, raw_length, frame, len);
+    // Whatever came of it, the next frame has no prefix.
+    ZSTD_DCtx_refPrefix(coder->decompressor, NULL, 0);
+    if (ZSTD_isError(n))
+        return error_set(err, -ERROR_CORRUPT, "the delta does not go with its base: %s",
                          ZSTD_getErrorName(n));
     if (n != raw_length)
         return error_set(err, -ERROR_CORRUPT, "payload decompresses to %zu bytes instead of %zu", n,

@@ -41,6 +41,18 @@ int chunk_coder_encode(struct chunk_coder *coder, const void *data, size_t len, 
 int chunk_coder_decode(struct chunk_coder *coder, enum record_codec codec, const void *payload,
                        size_t len, void *out, size_t raw_length, struct error *err);
 
+// Compresses `data` with `base`, another content of the same length, as prefix: one frame with a
+// checksum of the content, small when the two are alike. -ENOSPC when it needs more than `room`
+// bytes.
+int chunk_coder_encode_delta(struct chunk_coder *coder, const void *data, size_t len,
+                             const void *base, void *out, size_t room, size_t *ret_len,
+                             struct error *err);
+
+// The other way round, into exactly `raw_length` bytes; `base` is as long. -ERROR_CORRUPT also when
+// the frame has no checksum of its content, or it does not match: then this is not its base.
+int chunk_coder_decode_delta(struct chunk_coder *coder, const void *frame, size_t len,
+                             const void *base, void *out, size_t raw_length, struct error *err);
+
 // True when all `len` bytes are zero. Fast on both answers.
 bool chunk_is_zero(const void *data, size_t len);
 

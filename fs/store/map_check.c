@@ -60,12 +60,21 @@ int map_check_avoid(struct map_check *check, int64_t pack_id, struct error *err)
     return 0;
 }
 
-static bool usable(int64_t pack_id, const void *arg)
-{
-    const struct map_check *check = arg;
+// Which copies of an id count.
+struct copy_filter {
+    const struct map_check *check;
+    bool deltas;        // those alone, else those without a base
+    int64_t after_pack; // packs already seen
+};
 
-    for (size_t i = 0; i < check->avoided_count; i++) {
-        if (check->avoided[i] == pack_id)
+static bool counts(const struct chunk_copy *copy, const void *arg)
+{
+    const struct copy_filter *filter = arg;
+
+    if (digest_is_zero(&copy->base) == filter->deltas || copy->pack_id <= filter->after_pack)
+        return false;
+    for (size_t i = 0; i < filter->check->avoided_count; i++) {
+        if (filter->check->avoided[i] == copy->pack_id)
             return false;
     }
     return true;
@@ -139,19 +148,53 @@ static int add_gap(struct map_check *check, unsigned level, uint64_t place, cons
 
 // --- the walk
 
+// A copy that needs no other.
+static int find_plain(struct map_check *check, const struct digest *id, struct chunk_copy *ret_copy,
+                      struct error *err)
+{
+    struct copy_filter filter = {.check = check};
+
+    return chunk_find_copy(check->conn, id, counts, &filter, ret_copy, err);
+}
+
+// A delta whose base is there. 0 with a sentence in `why`, "" when there is no delta at all.
+static int find_delta(struct map_check *check, const struct digest *id, struct chunk_copy *ret_copy,
+                      char why[ERROR_MESSAGE_MAX], struct error *err)
+{
+    struct copy_filter filter = {.check = check, .deltas = true};
+    char hex[DIGEST_HEX_SIZE], base_hex[DIGEST_HEX_SIZE];
+    struct chunk_copy base;
+    int r;
+
+    why[0] = '\0';
+    while ((r = chunk_find_copy(check->conn, id, counts, &filter, ret_copy, err)) > 0) {
+        r = find_plain(check, &ret_copy->base, &base, err);
+        if (r < 0)
+            return r;
+        if (r > 0 && base.kind == RECORD_CHUNK && base.raw_length == ret_copy->raw_length)
+            return 1;
+        snprintf(why, ERROR_MESSAGE_MAX, "the record %s is a delta and no pack holds its base %s",
+                 digest_to_hex(id, hex), digest_to_hex(&ret_copy->base, base_hex));
+        filter.after_pack = ret_copy->pack_id;
+    }
+    return r;
+}
+
 static int find(struct map_check *check, const struct digest *id, enum record_kind kind,
                 struct chunk_copy *ret_copy, char why[ERROR_MESSAGE_MAX], struct error *err)
 {
     char hex[DIGEST_HEX_SIZE];
-    int r = chunk_find_copy(check->conn, id, check->avoided_count ? usable : NULL, check, ret_copy,
-                            err);
+    int r = find_plain(check, id, ret_copy, err);
 
+    why[0] = '\0';
+    if (r == 0)
+        r = find_delta(check, id, ret_copy, why, err);
     if (r == 1 && ret_copy->kind != kind) {
         snprintf(why, ERROR_MESSAGE_MAX, "the record %s is of kind %d instead of %d",
                  digest_to_hex(id, hex), ret_copy->kind, (int)kind);
         return 0;
     }
-    if (r == 0)
+    if (r == 0 && !why[0])
         snprintf(why, ERROR_MESSAGE_MAX, "no pack holds the record %s", digest_to_hex(id, hex));
     return r;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // Whether everything a snapshot refers to is there: its map is walked and every id is looked up.
-// Map nodes are read and proved, chunks are only looked up. Parts that snapshots share are walked
-// once: nodes found whole are remembered in a bitmap over the rows of the chunk index, a bit each.
-// One thread.
+// Map nodes are read and proved, chunks are only looked up; a delta is there when its base is too.
+// Parts that snapshots share are walked once: nodes found whole are remembered in a bitmap over the
+// rows of the chunk index, a bit each. One thread.
 #ifndef FS_STORE_MAP_CHECK_H
 #define FS_STORE_MAP_CHECK_H
 

@@ -11,6 +11,8 @@
 #include "fs/store/xxh.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
 
 static const uint8_t pack_magic[8] = {'B', 'T', 'P', 'A', 'C', 'K', '\r', '\n'};
 static const uint8_t record_magic[4] = {'B', 'T', 'R', 'C'};
@@ -87,7 +89,7 @@ static int check_record_fields(const char *what, unsigned kind, unsigned codec, 
         return error_set(err, -ERROR_CORRUPT, "%s: kind 0 is never written", what);
     if (kind > RECORD_NOTE)
         return error_set(err, -EPROTONOSUPPORT, "%s: unknown kind %u", what, kind);
-    if (codec > CODEC_ZSTD)
+    if (codec > CODEC_DELTA)
         return error_set(err, -EPROTONOSUPPORT, "%s: unknown codec %u", what, codec);
     if (flags != 0)
         return error_set(err, -EPROTONOSUPPORT, "%s: unknown flags 0x%04x", what, flags);
@@ -100,7 +102,20 @@ static int check_record_fields(const char *what, unsigned kind, unsigned codec, 
         return error_set(err, -ERROR_CORRUPT,
                          "%s: stored as it is, but lengths %" PRIu32 " and %" PRIu32 " differ",
                          what, raw_length, stored_length);
+    if (codec == CODEC_DELTA && (kind != RECORD_CHUNK || stored_length <= DIGEST_SIZE))
+        return error_set(err, -ERROR_CORRUPT,
+                         "%s: a delta of kind %u and %" PRIu32 " bytes is none", what, kind,
+                         stored_length);
     return 0;
+}
+
+struct digest record_base(enum record_codec codec, const void *payload, size_t len)
+{
+    struct digest base = {0};
+
+    if (codec == CODEC_DELTA && len > DIGEST_SIZE)
+        memcpy(base.bytes, payload, DIGEST_SIZE);
+    return base;
 }
 
 void record_header_encode(const struct record_header *header, uint8_t out[PACK_RECORD_HEADER_SIZE])
@@ -187,15 +202,28 @@ void pack_trailer_encode(const struct pack_trailer *trailer, uint8_t out[PACK_TR
     bytes_put_le64(out + 8, trailer->index_offset);
     bytes_put_le64(out + 16, trailer->entry_count);
     bytes_put_le64(out + 24, trailer->index_checksum);
-    bytes_put_le64(out + 32, 0);
+    bytes_put_le64(out + 32, trailer->base_count);
     bytes_put_le64(out + 40, pack_checksum(out, 40));
+}
+
+// Whether an index of these counts at `offset` ends where the trailer of the file begins.
+static bool index_fits(uint64_t offset, uint64_t entries, uint64_t bases, uint64_t file_size)
+{
+    uint64_t room;
+
+    if (offset < PACK_HEADER_SIZE || file_size < PACK_TRAILER_SIZE ||
+        offset > file_size - PACK_TRAILER_SIZE)
+        return false;
+    room = file_size - PACK_TRAILER_SIZE - offset;
+    return entries <= room / PACK_INDEX_ENTRY_SIZE && bases <= entries &&
+           pack_index_size(entries, bases) == room;
 }
 
 int pack_trailer_decode(const void *data, size_t len, uint64_t file_size,
                         struct pack_trailer *ret_trailer, struct error *err)
 {
     const uint8_t *p = data;
-    uint64_t offset, count, index_bytes, index_end;
+    uint64_t offset, count, bases;
     int r = check_frame("pack trailer", p, len, PACK_TRAILER_SIZE, trailer_magic,
                         sizeof(trailer_magic), err);
 
@@ -206,19 +234,16 @@ int pack_trailer_decode(const void *data, size_t len, uint64_t file_size,
         return r;
     offset = bytes_get_le64(p + 8);
     count = bytes_get_le64(p + 16);
-    if (bytes_get_le64(p + 32) != 0)
-        return error_set(err, -ERROR_CORRUPT, "pack trailer: reserved bytes are not zero");
-    if (offset < PACK_HEADER_SIZE || file_size < PACK_TRAILER_SIZE ||
-        __builtin_mul_overflow(count, (uint64_t)PACK_INDEX_ENTRY_SIZE, &index_bytes) ||
-        __builtin_add_overflow(offset, index_bytes, &index_end) ||
-        index_end != file_size - PACK_TRAILER_SIZE)
+    bases = bytes_get_le64(p + 32);
+    if (!index_fits(offset, count, bases, file_size))
         return error_set(err, -ERROR_CORRUPT,
-                         "pack trailer: an index of %" PRIu64 " entries at %" PRIu64
-                         " does not fit a file of %" PRIu64 " bytes",
-                         count, offset, file_size);
+                         "pack trailer: an index of %" PRIu64 " entries and %" PRIu64
+                         " bases at %" PRIu64 " does not fit a file of %" PRIu64 " bytes",
+                         count, bases, offset, file_size);
 
     ret_trailer->index_offset = offset;
     ret_trailer->entry_count = count;
     ret_trailer->index_checksum = bytes_get_le64(p + 24);
+    ret_trailer->base_count = bases;
     return 0;
 }

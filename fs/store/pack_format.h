@@ -3,8 +3,8 @@
 // Every structure of a pack file, byte by byte. Little-endian. docs/FORMAT.md says the same for an
 // independent reader.
 //
-// pack   := pack header, record*, index, trailer        (a sealed pack; an open one ends after some
-// record) record := record header, payload[stored_length]
+// pack   := pack header, record*, index, trailer     (a sealed pack; an open one ends after a
+// record) record := record header, payload[stored_length] index  := index entry*, base id*
 //
 // Pack header, 64 bytes:
 //    0 |  8 | bytes | magic "BTPACK\r\n"
@@ -19,13 +19,17 @@
 // Record header, 64 bytes:
 //    0 |  4 | bytes | magic "BTRC"
 //    4 |  1 | u8    | kind: 1 chunk, 2 map node, 3 snapshot, 4 note
-//    5 |  1 | u8    | codec: 0 stored as it is, 1 zstd frame; 2 is kept for deltas
+//    5 |  1 | u8    | codec: 0 stored as it is, 1 zstd frame, 2 delta (chunks only)
 //    6 |  2 | u16   | flags a reader must know (none are defined; bit 0 is kept for encryption)
 //    8 |  4 | u32   | raw length: bytes of content
 //   12 |  4 | u32   | stored length: bytes of payload
 //   16 | 32 | bytes | id of the content (see chunk_coder.h)
 //   48 |  8 | u64   | XXH3-64 of the payload
 //   56 |  8 | u64   | XXH3-64 of bytes 0 … 55
+//
+// Payload of a delta: the 32-byte id of its base, then one zstd frame made with the base's content
+// as prefix, with a checksum of the content. The base is a chunk of the same raw length that is
+// stored without a base: depth one, so a read costs at most two decompressions.
 //
 // Index entry, 56 bytes, one a record in file order:
 //    0 | 32 | bytes | id
@@ -36,13 +40,14 @@
 //   49 |  1 | u8    | codec
 //   50 |  2 | u16   | flags
 //   52 |  4 | u32   | zero
+// After the entries: for each delta among them, in order, the 32-byte id of its base.
 //
 // Trailer, 48 bytes, the last of a sealed pack:
 //    0 |  8 | bytes | magic "BTINDEX\n"
 //    8 |  8 | u64   | offset of the index
 //   16 |  8 | u64   | number of index entries
 //   24 |  8 | u64   | XXH3-64 of the index
-//   32 |  8 | u64   | zero
+//   32 |  8 | u64   | number of base ids
 //   40 |  8 | u64   | XXH3-64 of bytes 0 … 39
 #ifndef FS_STORE_PACK_FORMAT_H
 #define FS_STORE_PACK_FORMAT_H
@@ -67,7 +72,7 @@ enum record_kind {
     RECORD_SNAPSHOT = 3,
     RECORD_NOTE = 4
 };
-enum record_codec { CODEC_RAW = 0, CODEC_ZSTD = 1 };
+enum record_codec { CODEC_RAW = 0, CODEC_ZSTD = 1, CODEC_DELTA = 2 };
 
 struct pack_header {
     uint8_t uuid[16];
@@ -93,6 +98,7 @@ struct pack_index_entry {
 
 struct pack_trailer {
     uint64_t index_offset, entry_count, index_checksum;
+    uint64_t base_count; // never more than entries
 };
 
 // Encoders write exactly the sizes above. Decoders take the bytes and their length, trust nothing,
@@ -112,6 +118,16 @@ void pack_trailer_encode(const struct pack_trailer *trailer, uint8_t out[PACK_TR
 // `file_size` bounds offset and count.
 int pack_trailer_decode(const void *data, size_t len, uint64_t file_size,
                         struct pack_trailer *ret_trailer, struct error *err);
+
+// Bytes of an index. No overflow: both counts are bounded by a file's size.
+static inline uint64_t pack_index_size(uint64_t entry_count, uint64_t base_count)
+{
+    return entry_count * PACK_INDEX_ENTRY_SIZE + base_count * DIGEST_SIZE;
+}
+
+// The base of a delta, as its payload names it; zero for other codecs. `len` is the payload's,
+// which is long enough when a record header said so.
+struct digest record_base(enum record_codec codec, const void *payload, size_t len);
 
 // XXH3-64, seed 0: the checksum of every structure above.
 uint64_t pack_checksum(const void *data, size_t len);

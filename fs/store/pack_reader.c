@@ -87,6 +87,32 @@ static int check_against_catalog(const struct record_header *header, const struc
     return 0;
 }
 
+// A delta and its row must name the same base, which is not the delta itself.
+static int check_base(const struct record_header *header, const uint8_t *payload,
+                      const struct chunk_row *row, const void *base, struct error *err)
+{
+    struct digest named = record_base(header->codec, payload, header->stored_length);
+
+    if (!digest_equal(&named, &row->base))
+        return error_set(err, -ERROR_CORRUPT, "the record has another base than the catalog says");
+    if (header->codec == CODEC_DELTA && (digest_is_zero(&named) || digest_equal(&named, &row->id)))
+        return error_set(err, -ERROR_CORRUPT, "the record cannot be a delta against itself");
+    if (header->codec == CODEC_DELTA && !base)
+        return error_set(err, -ERROR_CORRUPT, "the record is a delta without a base");
+    return 0;
+}
+
+static int decode(struct pack_decoder *decoder, const struct record_header *header,
+                  const uint8_t *payload, const void *base, void *out, struct error *err)
+{
+    if (header->codec == CODEC_DELTA)
+        return chunk_coder_decode_delta(decoder->coder, payload + DIGEST_SIZE,
+                                        header->stored_length - DIGEST_SIZE, base, out,
+                                        header->raw_length, err);
+    return chunk_coder_decode(decoder->coder, header->codec, payload, header->stored_length, out,
+                              header->raw_length, err);
+}
+
 static int prove_id(struct pack_decoder *decoder, const struct chunk_row *row, const void *content,
                     struct error *err)
 {
@@ -102,8 +128,8 @@ static int prove_id(struct pack_decoder *decoder, const struct chunk_row *row, c
 }
 
 static int read_record(struct pack_backend *backend, struct pack_decoder *decoder,
-                       const struct chunk_location *location, bool prove, void *out,
-                       struct error *err)
+                       const struct chunk_location *location, const void *base, bool prove,
+                       void *out, struct error *err)
 {
     const struct chunk_row *row = &location->record;
     const uint8_t *payload;
@@ -127,24 +153,32 @@ static int read_record(struct pack_backend *backend, struct pack_decoder *decode
     payload = decoder->scratch + PACK_RECORD_HEADER_SIZE;
     if (pack_checksum(payload, header.stored_length) != header.payload_checksum)
         return error_set(err, -ERROR_CORRUPT, "payload checksum does not match");
-    r = chunk_coder_decode(decoder->coder, header.codec, payload, header.stored_length, out,
-                           header.raw_length, err);
+    r = check_base(&header, payload, row, base, err);
+    if (r == 0)
+        r = decode(decoder, &header, payload, base, out, err);
     if (r == 0 && prove)
         r = prove_id(decoder, row, out, err);
     return r;
+}
+
+int pack_read_with_base(struct pack_backend *backend, struct pack_decoder *decoder,
+                        const struct chunk_location *location, const void *base, bool prove,
+                        void *out, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    int r = read_record(backend, decoder, location, base, prove, out, &local);
+
+    if (r < 0)
+        return error_set(err, r, "pack %s at %" PRIu64 ": %s", location->pack_uuid,
+                         location->record.offset, error_message(&local));
+    return 0;
 }
 
 int pack_read_record(struct pack_backend *backend, struct pack_decoder *decoder,
                      const struct chunk_location *location, bool prove, void *out,
                      struct error *err)
 {
-    struct error local = ERROR_INIT;
-    int r = read_record(backend, decoder, location, prove, out, &local);
-
-    if (r < 0)
-        return error_set(err, r, "pack %s at %" PRIu64 ": %s", location->pack_uuid,
-                         location->record.offset, error_message(&local));
-    return 0;
+    return pack_read_with_base(backend, decoder, location, NULL, prove, out, err);
 }
 
 static int read_header(struct pack_backend *backend, const char *uuid,
@@ -161,6 +195,32 @@ static int read_header(struct pack_backend *backend, const char *uuid,
     uuid_unparse_lower(ret_header->uuid, name);
     if (strcmp(name, uuid) != 0)
         return error_set(err, -ERROR_CORRUPT, "its header says it is pack %s", name);
+    return 0;
+}
+
+// Behind the entries stand the bases of the deltas among them, neither more nor fewer.
+static int take_bases(const uint8_t *bases, const struct pack_trailer *trailer,
+                      struct chunk_row *records, struct error *err)
+{
+    uint64_t taken = 0;
+
+    for (uint64_t i = 0; i < trailer->entry_count; i++) {
+        struct digest *base = &records[i].base;
+
+        if (records[i].codec != CODEC_DELTA)
+            continue;
+        if (taken == trailer->base_count)
+            return error_set(err, -ERROR_CORRUPT, "the index has %" PRIu64 " bases and more deltas",
+                             trailer->base_count);
+        memcpy(base->bytes, bases + taken++ * DIGEST_SIZE, DIGEST_SIZE);
+        if (digest_is_zero(base) || digest_equal(base, &records[i].id))
+            return error_set(err, -ERROR_CORRUPT,
+                             "index entry %" PRIu64 " cannot be a delta against itself", i);
+    }
+    if (taken != trailer->base_count)
+        return error_set(err, -ERROR_CORRUPT,
+                         "the index has %" PRIu64 " bases for %" PRIu64 " deltas",
+                         trailer->base_count, taken);
     return 0;
 }
 
@@ -197,7 +257,7 @@ static int decode_index(const uint8_t *index, const struct pack_trailer *trailer
         return error_set(err, -ERROR_CORRUPT,
                          "the index accounts for %" PRIu64 " of %" PRIu64 " bytes", expected,
                          trailer->index_offset);
-    return 0;
+    return take_bases(index + trailer->entry_count * PACK_INDEX_ENTRY_SIZE, trailer, records, err);
 }
 
 static int read_trailer(struct pack_backend *backend, const char *uuid, uint64_t file_bytes,
@@ -213,7 +273,8 @@ static int read_trailer(struct pack_backend *backend, const char *uuid, uint64_t
         r = pack_trailer_decode(bytes, sizeof(bytes), file_bytes, ret_trailer, err);
     if (r < 0)
         return r;
-    if (ret_trailer->entry_count > INDEX_BYTES_MAX / PACK_INDEX_ENTRY_SIZE)
+    // The trailer fits the file, so its counts do not overflow.
+    if (pack_index_size(ret_trailer->entry_count, ret_trailer->base_count) > INDEX_BYTES_MAX)
         return error_set(err, -ERROR_CORRUPT, "an index of %" PRIu64 " entries is too large",
                          ret_trailer->entry_count);
     return 0;
@@ -233,7 +294,7 @@ static int read_index(struct pack_backend *backend, const char *uuid, uint64_t f
         r = read_trailer(backend, uuid, file_bytes, &trailer, err);
     if (r < 0)
         return r;
-    bytes = trailer.entry_count * PACK_INDEX_ENTRY_SIZE;
+    bytes = pack_index_size(trailer.entry_count, trailer.base_count);
     index = malloc(bytes + 1);
     records = calloc(trailer.entry_count + 1, sizeof(*records));
     if (!index || !records)

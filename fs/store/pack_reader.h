@@ -27,10 +27,16 @@ struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder);
 // Reads the record at `location`, compares it with what the catalog says of it, checks both
 // checksums and decodes its content into `out` (location->record.raw_length bytes). With `prove`
 // the identity is computed anew. -ERROR_CORRUPT for anything that does not fit, a missing pack
-// included.
+// included. Not for deltas.
 int pack_read_record(struct pack_backend *backend, struct pack_decoder *decoder,
                      const struct chunk_location *location, bool prove, void *out,
                      struct error *err);
+
+// As pack_read_record() for any record. `base` is the content of location->record.base, as long as
+// the record's own; NULL when the record is no delta.
+int pack_read_with_base(struct pack_backend *backend, struct pack_decoder *decoder,
+                        const struct chunk_location *location, const void *base, bool prove,
+                        void *out, struct error *err);
 
 // Reads header, trailer and index of a sealed pack of `file_bytes` bytes. The entries are checked
 // to cover the file from header to index without gap or overlap. *ret_records is malloc'ed.

@@ -110,6 +110,21 @@ static int keep(struct salvage *salvage, const struct chunk_row *row, struct err
     return 0;
 }
 
+// Reads which base a delta names. A payload that is not whole may name another than was written: 0.
+static int take_base(struct salvage *salvage, const struct record_header *header,
+                     struct chunk_row *row, struct error *err)
+{
+    const uint8_t *payload;
+    int r = look(salvage, row->offset + PACK_RECORD_HEADER_SIZE, row->stored_length, &payload, err);
+
+    if (r < 0)
+        return r;
+    if (!payload || pack_checksum(payload, row->stored_length) != header->payload_checksum)
+        return 0;
+    row->base = record_base(header->codec, payload, row->stored_length);
+    return !digest_is_zero(&row->base) && !digest_equal(&row->base, &row->id);
+}
+
 // 1 when the record is to be believed, 0 when not.
 static int prove(struct salvage *salvage, const struct chunk_row *row, struct error *err)
 {
@@ -119,7 +134,8 @@ static int prove(struct salvage *salvage, const struct chunk_row *row, struct er
 
     if (salvage->in_step)
         return 1;
-    if (row->kind != RECORD_CHUNK && row->kind != RECORD_MAP) {
+    // A delta's base may be in a pack that nobody has looked at yet.
+    if ((row->kind != RECORD_CHUNK && row->kind != RECORD_MAP) || row->codec == CODEC_DELTA) {
         salvage->found.untrusted++;
         return 0;
     }
@@ -154,10 +170,14 @@ static int take_at(struct salvage *salvage, uint64_t offset, uint64_t *ret_next,
     r = prove(salvage, &row, err);
     if (r <= 0)
         return r;
-    r = keep(salvage, &row, err);
-    if (r == 0)
-        *ret_next = offset + PACK_RECORD_HEADER_SIZE + header.stored_length;
-    return r;
+    // Its header says where the next record is, whatever became of its payload.
+    *ret_next = offset + PACK_RECORD_HEADER_SIZE + header.stored_length;
+    r = header.codec == CODEC_DELTA ? take_base(salvage, &header, &row, err) : 1;
+    if (r == 0) {
+        salvage->found.lost_places++;
+        salvage->found.lost_bytes += *ret_next - offset;
+    }
+    return r > 0 ? keep(salvage, &row, err) : r;
 }
 
 // Is what begins at `offset` the index or trailer of the pack? Only asked where no record is.
@@ -290,16 +310,23 @@ struct pack_decoder *pack_scan_decoder_free(struct pack_decoder *decoder)
 int pack_scan_prove(struct store *store, struct pack_decoder *decoder,
                     const struct chunk_location *location, struct error *err)
 {
-    AUTO_FREE void *content = NULL;
+    const struct chunk_row *row = &location->record;
+    AUTO_FREE void *content = NULL, *base = NULL;
+    struct error local = ERROR_INIT;
+    int r;
 
     // Damage in the catalog must not make us allocate more than any record may hold.
-    if (location->record.raw_length > PACK_PAYLOAD_MAX)
+    if (row->raw_length == 0 || row->raw_length > PACK_PAYLOAD_MAX)
         return error_set(err, -ERROR_CORRUPT,
-                         "pack %s at %" PRIu64 ": the catalog's lengths are "
-                         "out of range",
-                         location->pack_uuid, location->record.offset);
-    content = malloc(location->record.raw_length + 1);
-    if (!content)
+                         "pack %s at %" PRIu64 ": the catalog's lengths are out of range",
+                         location->pack_uuid, row->offset);
+    content = malloc(row->raw_length);
+    base = digest_is_zero(&row->base) ? NULL : malloc(row->raw_length);
+    if (!content || (!base && !digest_is_zero(&row->base)))
         return error_set(err, -ENOMEM, "out of memory to read a record");
-    return pack_read_record(store->backend, decoder, location, true, content, err);
+    r = base ? store_read_base(store, NULL, &row->base, row->raw_length, base, &local) : 0;
+    if (r < 0)
+        return error_set(err, r, "pack %s at %" PRIu64 ": a delta: %s", location->pack_uuid,
+                         row->offset, error_message(&local));
+    return pack_read_with_base(store->backend, decoder, location, base, true, content, err);
 }

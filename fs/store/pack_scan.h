@@ -34,8 +34,9 @@ int pack_scan_index(struct store *store, const char *uuid, uint64_t bytes,
 // What can be read of a pack without its index: records describe themselves, each header has its
 // checksum. From the front to the first header that is damaged, every header is believed, for each
 // follows from the one before. Behind a damaged one the next place that looks like a record is
-// looked for, and content is believed only when its id proves it; snapshots and notes are left out
-// there, for a guest could have written into its disk what looks like one, id and all. -EXDEV for a
+// looked for, and content is believed only when its id proves it; snapshots, notes and deltas are
+// left out there, for a guest could have written into its disk what looks like one, id and all (a
+// delta is proved by its base, which may be anywhere). -EXDEV for a
 // pack of another repository; never -ERROR_CORRUPT: nothing may be left, then `count` is 0.
 int pack_scan_salvage(struct store *store, const char *uuid, uint64_t bytes,
                       struct pack_content *ret_content, struct error *err);

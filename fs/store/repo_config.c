@@ -21,6 +21,7 @@
 #define CONFIG_SIZE_MAX 16384
 #define LEVEL_MIN 1
 #define LEVEL_MAX 19
+#define FEATURE_DELTA "delta"
 
 static bool chunk_size_ok(uint64_t size)
 {
@@ -30,7 +31,7 @@ static bool chunk_size_ok(uint64_t size)
 int repo_config_init(struct repo_config *config, uint32_t chunk_size, int compression_level,
                      struct error *err)
 {
-    struct repo_config fresh = {.version = REPO_FORMAT_VERSION};
+    struct repo_config fresh = {.version = REPO_FORMAT_VERSION, .deltas = true};
     uuid_t uuid;
 
     if (!chunk_size_ok(chunk_size))
@@ -71,11 +72,12 @@ char *repo_config_format(const struct repo_config *config)
                    "created %s\n"
                    "chunk_size %" PRIu32 "\n"
                    "compression_level %d\n"
-                   "features -\n"
+                   "features %s\n"
                    "retention %s\n"
                    "fingerprint_secret %s\n",
                    config->version, config->uuid, clock_to_iso(config->created_at, created),
-                   config->chunk_size, config->compression_level, config->retention, secret);
+                   config->chunk_size, config->compression_level,
+                   config->deltas ? FEATURE_DELTA : "-", config->retention, secret);
     if (len < 0) {
         body = NULL;
         return NULL;
@@ -206,7 +208,8 @@ static int parse_text(const char *text, size_t len, struct repo_config *config, 
     wrong = take_fields(rest, config, features);
     if (wrong)
         return error_set(err, -ERROR_CORRUPT, "%s is missing, misplaced or wrong", wrong);
-    if (strcmp(features, "-") != 0)
+    config->deltas = strcmp(features, FEATURE_DELTA) == 0;
+    if (!config->deltas && strcmp(features, "-") != 0)
         return error_set(err, -EPROTONOSUPPORT, "the repository needs features unknown here: %s",
                          features);
     return 0;

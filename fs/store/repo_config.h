@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "catalog/types.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,10 +30,11 @@ struct repo_config {
     char retention[RETENTION_TEXT_SIZE];
     uint8_t fingerprint_secret[FINGERPRINT_SECRET_SIZE];
     int64_t created_at; // ns
+    bool deltas;        // chunks may be stored as deltas: the feature "delta"
 };
 
-// Fills a new config: fresh uuid and secret (getrandom), retention "none". -EINVAL with a sentence
-// for a chunk size or level out of range.
+// Fills a new config: fresh uuid and secret (getrandom), deltas, retention "none". -EINVAL with a
+// sentence for a chunk size or level out of range.
 int repo_config_init(struct repo_config *config, uint32_t chunk_size, int compression_level,
                      struct error *err);
 

@@ -177,17 +177,81 @@ static int locate(struct catalog_conn *conn, enum record_kind kind, const struct
     return n;
 }
 
-static int read_located(struct store *store, const struct chunk_location *location, bool prove,
-                        void *out, struct error *err)
+static int read_located(struct store *store, const struct chunk_location *location,
+                        const void *base, bool prove, void *out, struct error *err)
 {
     struct pack_decoder *decoder;
     int r = decoder_take(store, &decoder, err);
 
     if (r < 0)
         return r;
-    r = pack_read_record(store->backend, decoder, location, prove, out, err);
+    r = pack_read_with_base(store->backend, decoder, location, base, prove, out, err);
     decoder_give_back(store, decoder);
     return r;
+}
+
+// The first copy that stands without a base and can be read. Copies without a base come first, so
+// that none of them is passed over for room.
+static int read_base_in(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                        size_t len, void *out, struct error *err)
+{
+    struct chunk_location copies[COPIES_MAX];
+    struct error local = ERROR_INIT;
+    char hex[DIGEST_HEX_SIZE];
+    int n = locate(conn, RECORD_CHUNK, id, copies, err);
+
+    if (n < 0)
+        return n;
+    if (copies[0].record.raw_length != len)
+        return error_set(err, -ERROR_CORRUPT, "the base %s is %" PRIu32 " bytes instead of %zu",
+                         digest_to_hex(id, hex), copies[0].record.raw_length, len);
+    error_set(&local, -ERROR_CORRUPT, "the base %s is itself a delta", digest_to_hex(id, hex));
+    for (int i = 0; i < n && local.code == -ERROR_CORRUPT; i++) {
+        if (!digest_is_zero(&copies[i].record.base))
+            continue;
+        error_clear(&local);
+        if (read_located(store, &copies[i], NULL, false, out, &local) == 0)
+            return 0;
+    }
+    return error_set(err, local.code, "%s", error_message(&local));
+}
+
+// What is cached passed its checksums, which is enough for reading and not for proving. A load
+// under way is not waited for: who reads a delta may be the one that others wait for.
+static int load_base(struct store *store, struct catalog_conn *conn, const struct chunk_row *delta,
+                     bool prove, void *out, struct error *err)
+{
+    struct chunk_request request = {.kind = RECORD_CHUNK,
+                                    .id = &delta->base,
+                                    .len = delta->raw_length,
+                                    .count = delta->raw_length,
+                                    .out = out};
+    int r = prove ? 0 : chunk_cache_find(store->cache, &request, err);
+
+    if (r != 0)
+        return r < 0 ? r : 0;
+    return read_base_in(store, conn, &delta->base, delta->raw_length, out, err);
+}
+
+// One copy of a record, with its base when it is a delta. A base is read without one, so there is
+// never a third.
+static int read_copy(struct store *store, struct catalog_conn *conn,
+                     const struct chunk_location *copy, bool prove, void *out, struct error *err)
+{
+    AUTO_FREE void *base = NULL;
+    struct error local = ERROR_INIT;
+    int r;
+
+    if (digest_is_zero(&copy->record.base))
+        return read_located(store, copy, NULL, prove, out, err);
+    base = malloc(copy->record.raw_length);
+    if (!base)
+        return error_set(err, -ENOMEM, "out of memory for the base of a delta");
+    r = load_base(store, conn, &copy->record, prove, base, &local);
+    if (r < 0)
+        return error_set(err, r, "pack %s at %" PRIu64 ": a delta: %s", copy->pack_uuid,
+                         copy->record.offset, error_message(&local));
+    return read_located(store, copy, base, prove, out, err);
 }
 
 // What is wanted, and where its content goes: to `out`, which has room for `len` bytes, or, when
@@ -227,10 +291,10 @@ static int read_a_copy(struct store *store, struct catalog_conn *conn, struct wa
 
     if (r < 0)
         return r;
-    r = read_located(store, &copies[0], wanted->prove, wanted->out, err);
+    r = read_copy(store, conn, &copies[0], wanted->prove, wanted->out, err);
     for (int i = 1; r == -ERROR_CORRUPT && i < n; i++) {
         error_clear(&local);
-        int again = read_located(store, &copies[i], wanted->prove, wanted->out, &local);
+        int again = read_copy(store, conn, &copies[i], wanted->prove, wanted->out, &local);
         if (again == 0) {
             error_clear(err);
             r = 0;
@@ -276,6 +340,26 @@ int store_get(struct store *store, struct catalog_conn *conn, enum record_kind k
     *ret_data = wanted.out;
     *ret_len = wanted.len;
     return 0;
+}
+
+int store_read_base(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                    size_t len, void *out, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *fresh = NULL;
+    struct error local = ERROR_INIT;
+    int r = -ERROR_CORRUPT;
+
+    if (conn)
+        return read_base_in(store, conn, id, len, out, err);
+    for (int look = 0; r == -ERROR_CORRUPT && look < FRESH_LOOKS; look++) {
+        error_clear(&local);
+        catalog_read_end(fresh);
+        fresh = NULL;
+        r = catalog_read_begin(store->catalog, &fresh, &local);
+        if (r == 0)
+            r = read_base_in(store, fresh, id, len, out, &local);
+    }
+    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
 }
 
 int store_read_cached(struct store *store, struct catalog_conn *conn,

@@ -58,17 +58,28 @@ int store_writer_open(struct store *store, int64_t job_id, struct store_writer *
 
 // 1 when `id` need not be stored again: in a durable pack, in a pack of this job, or appended by
 // this writer and still in the open pack. 0 when not known, or when every copy was found damaged:
-// storing it again heals what refers to it. -errno. Callable from any thread;
-// `conn` is the caller's own read lease.
+// storing it again heals what refers to it. A delta is as good as its base. -errno. Callable from
+// any thread; `conn` is the caller's own read lease.
 int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
                        const struct digest *id, struct error *err);
+
+// What a chunk that replaces `chunk` may be stored as a delta against: `chunk` itself where it
+// stands without a base, else the base of the delta it is stored as. Only what is as durable as the
+// writer's own records, and was not found damaged. 1 found, 0 none, -errno. As
+// store_writer_knows() for threads and `conn`.
+struct store_base {
+    struct digest id;
+    uint32_t raw_length, stored_length;
+};
+int store_writer_base(struct store_writer *writer, struct catalog_conn *conn,
+                      const struct digest *chunk, struct store_base *ret_base, struct error *err);
 
 struct store_record {
     enum record_kind kind;
     enum record_codec codec;
     struct digest id;
     uint32_t raw_length;
-    const void *payload; // borrowed during the call
+    const void *payload; // borrowed during the call; of a delta as in pack_format.h
     uint32_t payload_length;
 };
 
@@ -109,6 +120,12 @@ int store_drop_provisional(struct store *store, int64_t job_id, struct error *er
 int store_get(struct store *store, struct catalog_conn *conn, enum record_kind kind,
               const struct digest *id, bool prove, void **ret_data, size_t *ret_len,
               struct error *err);
+
+// A chunk of `len` bytes that stands somewhere without a base of its own, read past the cache and
+// its waiting: what deltas are made against and proved with. -ERROR_CORRUPT when there is none, or
+// none that is whole. With `conn` NULL fresh leases are taken, as in store_get().
+int store_read_base(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                    size_t len, void *out, struct error *err);
 
 // As store_get() for a chunk of exactly `len` bytes, through the cache of decoded chunks, copying
 // [from, from + count) of it into `out`.

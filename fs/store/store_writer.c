@@ -45,6 +45,7 @@ struct store_writer {
     uint64_t raw_bytes;   // content of its chunk records
     struct chunk_row *records;
     size_t record_count, record_room;
+    size_t delta_count; // of them
     uint64_t bytes;
     uint64_t room; // bytes that may be appended before the disk is looked at again
 
@@ -133,7 +134,7 @@ uint64_t store_writer_bytes_around_one(const struct store_writer *writer)
 {
     uint64_t header = writer->sink ? 0 : PACK_HEADER_SIZE;
 
-    return writer->bytes + header + writer->record_count * (uint64_t)PACK_INDEX_ENTRY_SIZE +
+    return writer->bytes + header + pack_index_size(writer->record_count, writer->delta_count) +
            PACK_TRAILER_SIZE;
 }
 
@@ -156,6 +157,40 @@ static int poison(struct store_writer *writer, int code, const struct error *cau
     return poisoned(writer, err);
 }
 
+// A copy without a base that was not found damaged. 1 found, 0 none.
+static int plain_copy(struct store_writer *writer, struct catalog_conn *conn,
+                      const struct digest *id, struct chunk_location *ret_location,
+                      struct error *err)
+{
+    int r = chunk_lookup(conn, id, writer->job_id, ret_location, err);
+
+    if (r <= 0)
+        return r;
+    return ret_location->record.kind == RECORD_CHUNK && !ret_location->damaged &&
+           digest_is_zero(&ret_location->record.base);
+}
+
+int store_writer_base(struct store_writer *writer, struct catalog_conn *conn,
+                      const struct digest *chunk, struct store_base *ret_base, struct error *err)
+{
+    struct chunk_location location = {0};
+    struct digest base;
+    int r;
+
+    if (!writer->store->config->deltas)
+        return 0;
+    r = plain_copy(writer, conn, chunk, &location, err);
+    if (r == 0 && !digest_is_zero(&location.record.base)) {
+        base = location.record.base;
+        r = plain_copy(writer, conn, &base, &location, err);
+    }
+    if (r > 0)
+        *ret_base = (struct store_base){.id = location.record.id,
+                                        .raw_length = location.record.raw_length,
+                                        .stored_length = location.record.stored_length};
+    return r;
+}
+
 int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
                        const struct digest *id, struct error *err)
 {
@@ -172,7 +207,14 @@ int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
     if (known)
         return 1;
     r = chunk_lookup(conn, id, writer->job_id, &location, err);
-    return r > 0 && location.damaged ? 0 : r;
+    if (r > 0 && location.damaged)
+        return 0;
+    if (r > 0 && !digest_is_zero(&location.record.base)) {
+        struct digest base = location.record.base;
+
+        return plain_copy(writer, conn, &base, &location, err);
+    }
+    return r;
 }
 
 // --- sealing
@@ -180,16 +222,19 @@ int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
 static int make_index(const struct store_writer *writer, uint8_t **ret_index, size_t *ret_len,
                       struct error *err)
 {
-    size_t entries = writer->record_count * PACK_INDEX_ENTRY_SIZE;
-    uint8_t *index = malloc(entries + PACK_TRAILER_SIZE);
+    size_t len = pack_index_size(writer->record_count, writer->delta_count);
+    uint8_t *index = malloc(len + PACK_TRAILER_SIZE);
+    uint8_t *bases;
     struct pack_trailer trailer = {
         .index_offset = writer->pack_offset,
         .entry_count = writer->record_count,
+        .base_count = writer->delta_count,
     };
 
     if (!index)
         return error_set(err, -ENOMEM, "out of memory for an index of %zu entries",
                          writer->record_count);
+    bases = index + writer->record_count * PACK_INDEX_ENTRY_SIZE;
     for (size_t i = 0; i < writer->record_count; i++) {
         const struct chunk_row *row = &writer->records[i];
         struct pack_index_entry entry = {
@@ -202,11 +247,15 @@ static int make_index(const struct store_writer *writer, uint8_t **ret_index, si
         };
 
         pack_index_entry_encode(&entry, index + i * PACK_INDEX_ENTRY_SIZE);
+        if (row->codec != CODEC_DELTA)
+            continue;
+        memcpy(bases, row->base.bytes, DIGEST_SIZE);
+        bases += DIGEST_SIZE;
     }
-    trailer.index_checksum = pack_checksum(index, entries);
-    pack_trailer_encode(&trailer, index + entries);
+    trailer.index_checksum = pack_checksum(index, len);
+    pack_trailer_encode(&trailer, index + len);
     *ret_index = index;
-    *ret_len = entries + PACK_TRAILER_SIZE;
+    *ret_len = len + PACK_TRAILER_SIZE;
     return 0;
 }
 
@@ -262,6 +311,7 @@ static void forget_pack(struct store_writer *writer)
     writer->pack_offset = 0;
     writer->raw_bytes = 0;
     writer->record_count = 0;
+    writer->delta_count = 0;
     pthread_rwlock_wrlock(&writer->lock);
     old = writer->sealed_ids;
     writer->sealed_ids = writer->open_ids;
@@ -353,7 +403,9 @@ static int write_record(struct store_writer *writer, const struct store_record *
         .offset = writer->pack_offset,
         .stored_length = record->payload_length,
         .raw_length = record->raw_length,
+        .base = record_base(record->codec, record->payload, record->payload_length),
     };
+    writer->delta_count += record->codec == CODEC_DELTA;
     writer->pack_offset += sizeof(bytes) + (uint64_t)record->payload_length;
     writer->bytes += sizeof(bytes) + (uint64_t)record->payload_length;
     if (record->kind == RECORD_CHUNK)
@@ -394,15 +446,31 @@ static int append(struct store_writer *writer, const struct store_record *record
     return r;
 }
 
-static int check_record(const struct store_record *record, struct error *err)
+static bool codec_fits(const struct store_writer *writer, const struct store_record *record)
+{
+    struct digest base;
+
+    switch (record->codec) {
+    case CODEC_RAW:
+        return record->payload_length == record->raw_length;
+    case CODEC_ZSTD:
+        return true;
+    case CODEC_DELTA:
+        base = record_base(record->codec, record->payload, record->payload_length);
+        return writer->store->config->deltas && record->kind == RECORD_CHUNK &&
+               !digest_is_zero(&base) && !digest_equal(&base, &record->id);
+    }
+    return false;
+}
+
+static int check_record(const struct store_writer *writer, const struct store_record *record,
+                        struct error *err)
 {
     bool kind = record->kind >= RECORD_CHUNK && record->kind <= RECORD_SNAPSHOT;
-    bool codec = record->codec == CODEC_ZSTD ||
-                 (record->codec == CODEC_RAW && record->payload_length == record->raw_length);
 
-    if (!kind || !codec || record->raw_length == 0 || record->raw_length > PACK_PAYLOAD_MAX ||
+    if (!kind || record->raw_length == 0 || record->raw_length > PACK_PAYLOAD_MAX ||
         record->payload_length == 0 || record->payload_length > PACK_PAYLOAD_MAX ||
-        digest_is_zero(&record->id))
+        digest_is_zero(&record->id) || !codec_fits(writer, record))
         return error_set(err, -EINVAL, "a record of kind %d, codec %d, lengths %u and %u is none",
                          (int)record->kind, (int)record->codec, record->raw_length,
                          record->payload_length);
@@ -416,7 +484,7 @@ int store_writer_append(struct store_writer *writer, const struct store_record *
     int r = poisoned(writer, err);
 
     if (r == 0)
-        r = check_record(record, err);
+        r = check_record(writer, record, err);
     if (r < 0)
         return r;
     // Only this thread changes the ids, so it may read them without the lock.

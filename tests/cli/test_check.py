@@ -132,7 +132,8 @@ def test_finds(case, row):
         check(all(line.startswith(("damage: ", "leftover: ")) for line in
                   done.out.splitlines()[:-1]), f"a line a finding: {done}")
         report = case.backtree("check", case.repo, "--json", *options, status=3).json()
-        eq(report["damage"], len(report["findings"]), "findings counted")
+        eq(report["damage"] + report["leftovers"], len(report["findings"]), "findings counted")
+        check(report["damage"] > 0, "damage is damage")
         check(not report["whole"], "not whole")
     if not quick:
         eq(case.backtree("check", case.repo).status, 0, "the quick check reads no chunks")

@@ -22,6 +22,7 @@ PROBER = os.environ.get("BACKTREE_PROBER", str(TESTS / "prober"))
 RESEAL = os.environ.get("BACKTREE_RESEAL", str(TESTS / "reseal"))
 CHUNK = 16384
 CHUNK_KIND, MAP_KIND, SNAPSHOT_KIND = 1, 2, 3
+DELTA = 2  # a codec: the payload begins with the id of the base
 # What damage must lead to: the right bytes, or this.
 REFUSED = "refused"
 
@@ -40,6 +41,7 @@ def make(case, sizes=(("vda", 5 * CHUNK + 8192), ("vdb", 3 * CHUNK))):
         for name, _ in sizes:
             shutil.copy(case.dir / name, case.dir / f"{name}.{generation}")
             write_at(case.dir / name, CHUNK + 100, noise(900, name + generation))
+            write_at(case.dir / name, 5000, noise(50, name + generation))  # stored as a delta
     for path in case.listed():
         disk, number = re.fullmatch(r"web1/(\w+)/chain-0001/000(\d)-.*", path).groups()
         expected[path] = case.dir / f"{disk}.{number}"
@@ -108,6 +110,10 @@ class Record:
         self.kind, self.codec, self.raw, self.id, self.payload = kind, codec, raw, id_, payload
         self.stored = len(payload)
 
+    @property
+    def base(self):
+        return self.payload[:32] if self.codec == DELTA else None
+
 
 def content_id(kind, content):
     domain = {MAP_KIND: b"backtree-map".ljust(16, b"\0"),
@@ -132,8 +138,12 @@ class Pack:
     def of(self, kind):
         return [r for r in self.records if r.kind == kind]
 
-    def write(self, case, index=None):
-        """`index(entries)`: a last change to the list of the index' entries."""
+    def deltas(self):
+        return [r for r in self.records if r.codec == DELTA]
+
+    def write(self, case, index=None, bases=None):
+        """`index(entries)`, `bases(ids)`: a last change to the list of the index' entries, and to
+        that of the deltas' bases behind them."""
         body, entries = self.header, []
         for r in self.records:
             entries.append(bytearray(struct.pack("<32sQIIBBHI", r.id, len(body), r.raw, r.stored,
@@ -142,7 +152,10 @@ class Pack:
                                           0, 0) + r.payload
         if index:
             index(entries)
-        data = body + b"".join(entries)
-        data += b"BTINDEX\n" + struct.pack("<QQQQQ", len(body), len(entries), 0, 0, 0)
+        ids = [r.base for r in self.deltas()]
+        if bases:
+            bases(ids)
+        data = body + b"".join(entries) + b"".join(ids)
+        data += b"BTINDEX\n" + struct.pack("<QQQQQ", len(body), len(entries), 0, len(ids), 0)
         self.path.write_bytes(data)
         case.run([RESEAL, self.path])

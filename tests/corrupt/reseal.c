@@ -34,7 +34,9 @@ static int reseal(uint8_t *pack, size_t size)
     bytes_put_le64(pack + 56, pack_checksum(pack, 56));
     index = bytes_get_le64(trailer + 8);
     if (index <= size - PACK_TRAILER_SIZE) {
-        for (uint64_t at = index; at + PACK_INDEX_ENTRY_SIZE <= size - PACK_TRAILER_SIZE;
+        uint64_t entries = bytes_get_le64(trailer + 16), at = index;
+
+        for (; entries-- > 0 && at + PACK_INDEX_ENTRY_SIZE <= size - PACK_TRAILER_SIZE;
              at += PACK_INDEX_ENTRY_SIZE)
             reseal_record(pack, size, pack + at);
         bytes_put_le64(trailer + 24, pack_checksum(pack + index, size - PACK_TRAILER_SIZE - index));

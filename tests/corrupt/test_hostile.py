@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from backtree_testing import *
-from damage import (CHUNK, CHUNK_KIND, MAP_KIND, SNAPSHOT_KIND, Pack, Record, back_up_again,
+from damage import (CHUNK, CHUNK_KIND, DELTA, MAP_KIND, SNAPSHOT_KIND, Pack, Record, back_up_again,
                     content_id, expect, make, packs, probe, settle)
 
 MIB = 1 << 20
@@ -70,7 +70,11 @@ UNKNOWN = {
                                              "differ"),
     "kind 0": (change(CHUNK_KIND, kind=0), None, "kind 0 is never written"),
     "kind of the future": (change(CHUNK_KIND, kind=9), None, "unknown kind 9"),
-    "codec of the future": (change(CHUNK_KIND, codec=2), None, "unknown codec 2"),
+    "codec of the future": (change(CHUNK_KIND, codec=3), None, "unknown codec 3"),
+    "a delta of a map": (change(MAP_KIND, codec=DELTA, payload=b"\7" * 50), None,
+                         "a delta of kind 2 and 50 bytes is none"),
+    "a delta of nothing but a base": (change(CHUNK_KIND, codec=DELTA, payload=b"\7" * 32), None,
+                                      "a delta of kind 1 and 32 bytes is none"),
     "flags": (None, in_index(50, "<H", 1), "unknown flags 0x0001"),
     "reserved bytes": (None, in_index(52, "<I", 1), "reserved bytes are not zero"),
     "index offset before the header": (None, in_index(32, "<Q", 0), "is at 0 instead of 64"),
@@ -129,8 +133,8 @@ def believe(case, pack):
     offset, rows = 64, []
     for r in pack.records:
         rows.append((f"INSERT INTO chunks (id, pack_id, \"offset\", stored_length, raw_length, kind,"
-                     f" codec) VALUES (?, {row}, ?, ?, ?, ?, ?)",
-                     (r.id, pack.path.stem, offset, r.stored, r.raw, r.kind, r.codec)))
+                     f" codec, base) VALUES (?, {row}, ?, ?, ?, ?, ?, ?)",
+                     (r.id, pack.path.stem, offset, r.stored, r.raw, r.kind, r.codec, r.base)))
         offset += 64 + r.stored
     sql(case.repo, (f"DELETE FROM chunks WHERE pack_id = {row}", (pack.path.stem,)), *rows,
         ("UPDATE packs SET file_bytes = ? WHERE uuid = ?",
@@ -149,6 +153,109 @@ def test_believed_pack(case, row):
     expect(probe(case, expected), says=sentence)
     back_up_again(case, expected)
     expect(probe(case, expected))
+
+
+def rebase(of):
+    """The delta of the first pack with one names another base: of(its pack, the other's)."""
+    def forge(first, second):
+        delta = first.deltas()[0]
+        delta.payload = of(first, second) + delta.payload[32:]
+    return forge
+
+
+def reframe(frame):
+    def forge(first, second):
+        delta = first.deltas()[0]
+        delta.payload = delta.payload[:32] + frame(delta.payload[32:])
+        delta.stored = len(delta.payload)
+    return forge
+
+
+def cycle(first, second):
+    a, b = first.deltas()[0], second.deltas()[0]
+    a.payload, b.payload = b.id + a.payload[32:], a.id + b.payload[32:]
+
+
+def short_base(first, second):
+    content = b"x" * 512
+    first.records.append(Record(CHUNK_KIND, 0, 512, content_id(CHUNK_KIND, content), content))
+    rebase(lambda a, b: content_id(CHUNK_KIND, content))(first, second)
+
+
+# Deltas in packs that the catalog believes. Each disk has one, in a pack of its own.
+DELTAS = {
+    "a base nobody has": (rebase(lambda a, b: b"\7" * 32), "no pack holds the record 0707"),
+    "a base of zeros": (rebase(lambda a, b: bytes(32)), "cannot be a delta against itself"),
+    "its own base": (rebase(lambda a, b: a.deltas()[0].id), "is itself a delta"),
+    "a base that is a delta": (rebase(lambda a, b: b.deltas()[0].id), "is itself a delta"),
+    "a cycle": (cycle, "is itself a delta"),
+    "a base that is a map node": (rebase(lambda a, b: a.of(MAP_KIND)[0].id),
+                                  "is of kind 2 instead of 1"),
+    "a base of another length": (short_base, "is 512 bytes instead of 16384"),
+    "the base of another": (rebase(lambda a, b: b.deltas()[0].base),
+                            "does not go with its base"),
+    "no frame": (reframe(lambda f: b"x"), "payload is no delta"),
+    "a frame without a checksum": (reframe(lambda f: f[:4] + bytes([f[4] & ~4]) + f[5:-4]),
+                                   "payload is no delta"),
+    "a checksum of other bytes": (reframe(lambda f: f[:-1] + bytes([f[-1] ^ 1])),
+                                  "does not go with its base"),
+    "two frames": (reframe(lambda f: f + f), "payload is no delta"),
+    "a bomb": (reframe(lambda f: bomb(1 << 30)), "payload is no delta"),
+    "a bomb with a checksum": (reframe(lambda f: bomb(1 << 30)[:4] + b"\xe4" + bomb(1 << 30)[5:]
+                                       + b"abcd"), "does not go with its base"),
+}
+
+
+def two_packs(case):
+    """The packs of the second generation, one a disk, with a delta each."""
+    found = [pack for pack in map(Pack, packs(case.repo)) if pack.deltas()]
+    eq([len(pack.deltas()) for pack in found], [1, 1], "deltas of the packs that have some")
+    return found
+
+
+@each(DELTAS)
+def test_delta(case, row):
+    forge, sentence = row
+    expected = make(case)
+    both = two_packs(case)
+    forge(*both)
+    for pack in both:
+        pack.write(case)
+        believe(case, pack)
+    expect(probe(case, expected), says=sentence, refused=2 if forge is cycle else 1)
+    case.backtree("check", case.repo, "--full", status=3)
+    back_up_again(case, expected)
+    expect(probe(case, expected))
+
+
+# Bases in the index of a pack that the catalog does not know: (change of the list, what is said).
+BASES = {
+    "one too many": (lambda ids: ids.append(b"\7" * 32), "has 2 bases for 1 deltas"),
+    "one too few": (list.clear, "has 0 bases and more deltas"),
+    "zeros": (lambda ids: ids.__setitem__(0, bytes(32)), "cannot be a delta against itself"),
+    "another than the record's": (lambda ids: ids.__setitem__(0, b"\7" * 32),
+                                  "has another base than the catalog says|no pack holds"),
+    "more than entries": (lambda ids: ids.extend([b"\7" * 32] * 56), "does not fit a file"),
+}
+
+
+@each(BASES)
+def test_bases(case, row):
+    """Forgotten by the catalog, so that start-up reads its index."""
+    change_bases, sentence = row
+    expected = make(case)
+    pack = two_packs(case)[0]
+    pack.write(case, bases=change_bases)
+    sql(case.repo, ("DELETE FROM chunks WHERE pack_id = (SELECT id FROM packs WHERE uuid = ?)",
+                    (pack.path.stem,)), ("DELETE FROM packs WHERE uuid = ?", (pack.path.stem,)))
+    told = back_up_again(case, expected)
+    seen = probe(case, expected)
+    if "adopted" in told:
+        expect(seen, says=sentence)
+    else:
+        check(re.search(sentence, told), f"says {sentence!r}, not {told!r}")
+        expect(seen)
+    eq(sum(word == "refused" for word, _ in seen.values()), 1, "snapshots that are refused")
 
 
 def node(level, places, shift=14, count=None):

@@ -429,7 +429,7 @@ static int init_again(struct looking *look)
 {
     struct error err = ERROR_INIT;
 
-    if (repository_init(look->repo, 16384, 0, NULL, &err) < 0)
+    if (repository_init(look->repo, &(struct repository_choices){.chunk_size = 16384}, &err) < 0)
         return wrong(look, "init again: %s", error_message(&err));
     if (start(look, &err) < 0)
         return wrong(look, "start after init: %s", error_message(&err));

@@ -3,6 +3,7 @@
 """Writes the seeds of the fuzz targets, from real structures: make_seeds.py FOLDER
 
 The pack, its map node and its snapshot record are those of docs/FORMAT.md's annotated dump."""
+import hashlib
 import os
 import re
 import struct
@@ -115,6 +116,26 @@ def records(pack):
     assert at == index and pack[-48:-40] == b"BTINDEX\n"
 
 
+# zstd -1 --patch-from=BASE, of 16 KiB of "A" with ten of them changed to digits.
+DELTA = bytes.fromhex("28b52ffd64003fbd00006041303132333435363738394102006a0cf04e383d6003cc65756d")
+
+
+def delta_pack(pack, base=None, bases=1):
+    """The dump's chunk and a delta against it; checksums are the target's to make right."""
+    plain = pack[0x40:0x8b]
+    id_, chunk = plain[16:48], bytearray(b"A" * 16384)
+    chunk[5000:5010] = b"0123456789"
+    new = hashlib.sha256(chunk).digest()
+    payload = (base or id_) + DELTA
+    body = pack[:64] + plain + b"BTRC" + struct.pack("<BBHII32sQQ", 1, 2, 0, 16384, len(payload), new,
+                                                      0, 0) + payload
+    entry = struct.Struct("<32sQIIBBHI")
+    index = entry.pack(id_, 64, 16384, len(plain) - 64, 1, 1, 0, 0)
+    index += entry.pack(new, 64 + len(plain), 16384, len(payload), 1, 2, 0, 0)
+    trailer = struct.pack("<QQQQQ", len(body), 2, 0, bases, 0)
+    return body + index + (base or id_) * bases + b"BTINDEX\n" + trailer
+
+
 def seeds():
     pack = dump()
     content = {kind: pack[at + 64:end] for kind, at, end in records(pack)}  # one of each kind
@@ -132,12 +153,18 @@ def seeds():
                                                      b'"source_hex":"2fff"'),
                               record.replace(b'"tags":""', b'"tags":"a,b"')]
     yield "repo_config", ["R" + config(), "R" + config().replace("features -", "features x"),
-                          " " + config(), "Rformat 2\n", "R" + config().replace("65536", "16384")]
+                          " " + config(), "Rformat 2\n", "R" + config().replace("65536", "16384"),
+                          "R" + config().replace("features -", "features delta")]
     pieces = [pack[:64], pack[64:128], pack[ends[-1]:ends[-1] + 56], pack[-48:]]
     size = struct.pack("<Q", len(pack))
-    yield "pack_structures", [bytes([which + repair]) + size + piece
-                              for which, piece in enumerate(pieces) for repair in (0, 4)]
-    yield "pack_file", [bytes([flags]) + pack for flags in (0, 3, 7)]
+    delta = delta_pack(pack)
+    yield "pack_structures", [*(bytes([which + repair]) + size + piece
+                                for which, piece in enumerate(pieces) for repair in (0, 4)),
+                              b"\7" + struct.pack("<Q", len(delta)) + delta[-48:],
+                              b"\5" + size + delta[0x8b:0xcb]]
+    yield "pack_file", [*(bytes([flags]) + pack for flags in (0, 3, 7)), b"\7" + delta,
+                        b"\7" + delta_pack(pack, b"\7" * 32), b"\7" + delta_pack(pack, bases=2),
+                        b"\7" + delta_pack(pack, bases=0)]
     damaged = pack[:70] + b"\xff" + pack[71:]
     within = pack[:128] + pack[64:ends[1]] + pack[128:]  # a record in the payload of another
     yield "pack_salvage", [bytes([flags]) + data for flags, data in

@@ -3,7 +3,8 @@
 // A whole pack, from a backend that is a piece of memory. The first byte says which checksums are
 // made right (1 header, 2 index and trailer, 4 records), so that hostile content is reached.
 // What the index says covers the file without gap or overlap; a record that is read has exactly its
-// raw length, and with a proof the content is what its id says.
+// raw length, and with a proof the content is what its id says. A delta names the base its row
+// names, and is read with the content of the first record, whatever that is.
 #include "base/bytes.h"
 #include "fs/store/pack_reader.h"
 #include "tests/fuzz/fuzz.h"
@@ -46,7 +47,7 @@ static void repair_record(const struct chunk_row *row)
 }
 
 static void check_record(struct pack_backend *backend, struct pack_decoder *decoder,
-                         const struct chunk_row *row)
+                         const struct chunk_row *row, const uint8_t *base)
 {
     struct chunk_location location = {.record = *row};
     struct error err = ERROR_INIT, proof = ERROR_INIT;
@@ -54,13 +55,16 @@ static void check_record(struct pack_backend *backend, struct pack_decoder *deco
     struct digest id;
 
     memcpy(location.pack_uuid, uuid, sizeof(uuid));
-    int r = pack_read_record(backend, decoder, &location, false, content, &err);
-    int proved = pack_read_record(backend, decoder, &location, true, content, &proof);
+    int r = pack_read_with_base(backend, decoder, &location, base, false, content, &err);
+    int proved = pack_read_with_base(backend, decoder, &location, base, true, content, &proof);
     if (r < 0)
         fuzz_check_refusal(r, &err);
     if (proved < 0)
         fuzz_check_refusal(proved, &proof);
     MUST(proved < 0 || r == 0);
+    MUST(r < 0 || (row->codec == CODEC_DELTA) == !digest_is_zero(&row->base));
+    if (row->codec == CODEC_DELTA)
+        MUST(pack_read_record(backend, decoder, &location, false, content, NULL) < 0);
     if (proved == 0) {
         MUST(chunk_coder_id(decoder->coder, (enum record_kind)row->kind, content, row->raw_length,
                             &id, NULL) == 0);
@@ -91,14 +95,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(!rows && count == 12345);
         return 0;
     }
-    uint64_t at = PACK_HEADER_SIZE;
+    static uint8_t base[PACK_PAYLOAD_MAX];
+    uint64_t at = PACK_HEADER_SIZE, deltas = 0;
     for (size_t i = 0; i < count; i++) {
         MUST(rows[i].offset == at);
         at += PACK_RECORD_HEADER_SIZE + (uint64_t)rows[i].stored_length;
         if (data[0] & 4)
             repair_record(&rows[i]);
-        check_record(&backend, decoder, &rows[i]);
+        deltas += rows[i].codec == CODEC_DELTA;
+        check_record(&backend, decoder, &rows[i], base);
+        if (i == 0) {
+            struct chunk_location first = {.record = rows[0]};
+
+            memcpy(first.pack_uuid, uuid, sizeof(uuid));
+            pack_read_record(&backend, decoder, &first, false, base, NULL);
+        }
     }
-    MUST(at + count * PACK_INDEX_ENTRY_SIZE + PACK_TRAILER_SIZE == pack_size);
+    MUST(at + pack_index_size(count, deltas) + PACK_TRAILER_SIZE == pack_size);
     return 0;
 }

@@ -73,9 +73,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(len >= sizes[which]);
     encode(which, &decoded, again);
     MUST(memcmp(again, bytes, sizes[which]) == 0);
-    MUST(which != 3 || decoded.trailer.index_offset +
-                               PACK_INDEX_ENTRY_SIZE * decoded.trailer.entry_count +
-                               PACK_TRAILER_SIZE ==
-                           file_size);
+    MUST(which != 3 ||
+         decoded.trailer.index_offset +
+                 pack_index_size(decoded.trailer.entry_count, decoded.trailer.base_count) +
+                 PACK_TRAILER_SIZE ==
+             file_size);
+    MUST(which != 1 || decoded.record.codec != CODEC_DELTA ||
+         (decoded.record.kind == RECORD_CHUNK && decoded.record.stored_length > DIGEST_SIZE));
     return 0;
 }

@@ -104,10 +104,12 @@ static void spoil(struct world *world, enum spoil how)
 
 static void run(struct world *world, uint64_t count, enum spoil how)
 {
+    const struct repository_choices choices = {
+        .chunk_size = MODEL_CHUNK, .compression_level = 1, .retention = "keep-last=3"};
     struct error err = ERROR_INIT;
 
     world_expect(world, mkdir(world->folder, 0700), 0, NULL, "making a folder");
-    world_expect(world, repository_init(world->repo, MODEL_CHUNK, 1, "keep-last=3", &err), 0, &err,
+    world_expect(world, repository_init(world->repo, &choices, &err), 0, &err,
                  "making a repository");
     world->model.keep_last = 3;
     world_open(world);

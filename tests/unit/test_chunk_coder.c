@@ -167,12 +167,112 @@ static void test_fingerprints(void **state)
     free(data);
 }
 
+// Contents of one length that differ here and there, whatever the length and however far apart what
+// they share stands.
+static void test_deltas(void **state)
+{
+    static const size_t lengths[] = {16384, 65536, 131072, 1048576, 4194304};
+    uint8_t *base = malloc(4194304), *data = malloc(4194304), *back = malloc(4194304);
+    uint8_t *out = malloc(chunk_coder_bound(4194304));
+    size_t n, plain;
+    enum record_codec codec;
+
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        size_t len = lengths[i];
+
+        fill_random(base, len, 40 + i);
+        memcpy(data, base, len);
+        fill_random(data + len / 2, 500, 50);
+        fill_random(data + 100, 20, 51);
+        assert_int_equal(chunk_coder_encode_delta(*state, data, len, base, out, len, &n, NULL), 0);
+        assert_true(n < 1200); // what is shared is found to the last of it
+        assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, len, NULL), 0);
+        assert_memory_equal(back, data, len);
+        // Everything moved by some bytes.
+        memmove(data + 7, data, len - 7);
+        assert_int_equal(chunk_coder_encode_delta(*state, data, len, base, out, len, &n, NULL), 0);
+        assert_true(n < 1500);
+        assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, len, NULL), 0);
+        assert_memory_equal(back, data, len);
+    }
+    // Other frames know nothing of a base that was.
+    fill_random(data, SIZE, 60);
+    memset(data, 1, SIZE / 2);
+    assert_int_equal(chunk_coder_encode(*state, data, SIZE, out, &plain, &codec, NULL), 0);
+    assert_int_equal(chunk_coder_decode(*state, codec, out, plain, back, SIZE, NULL), 0);
+    assert_memory_equal(back, data, SIZE);
+    free(base);
+    free(data);
+    free(back);
+    free(out);
+}
+
+static void test_delta_room(void **state)
+{
+    uint8_t *base = malloc(SIZE), *data = malloc(SIZE), *back = malloc(SIZE), *out = malloc(SIZE);
+    size_t n;
+
+    fill_random(base, SIZE, 1);
+    fill_random(data, SIZE, 2);
+    assert_int_equal(chunk_coder_encode_delta(*state, data, SIZE, base, out, 1000, &n, NULL),
+                     -ENOSPC);
+    assert_int_equal(chunk_coder_encode_delta(*state, data, SIZE, base, out, 0, &n, NULL), -ENOSPC);
+    // What failed leaves nothing behind.
+    memcpy(data, base, SIZE - 100);
+    assert_int_equal(chunk_coder_encode_delta(*state, data, SIZE, base, out, 1000, &n, NULL), 0);
+    assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, SIZE, NULL), 0);
+    assert_memory_equal(back, data, SIZE);
+    free(base);
+    free(data);
+    free(back);
+    free(out);
+}
+
+static void test_deltas_refused(void **state)
+{
+    uint8_t *base = malloc(SIZE), *data = malloc(SIZE), *back = malloc(SIZE);
+    uint8_t *out = malloc(2 * SIZE);
+    enum record_codec codec;
+    size_t n;
+
+    fill_random(base, SIZE, 1);
+    memcpy(data, base, SIZE);
+    memset(data + 5000, 0x77, 300);
+    assert_int_equal(chunk_coder_encode_delta(*state, data, SIZE, base, out, SIZE, &n, NULL), 0);
+    // Another base, by one bit: the content's checksum says so.
+    base[30000] ^= 1;
+    assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, SIZE, NULL),
+                     -ERROR_CORRUPT);
+    base[30000] ^= 1;
+    for (size_t len = 0; len < n; len++)
+        assert_int_equal(chunk_coder_decode_delta(*state, out, len, base, back, SIZE, NULL),
+                         -ERROR_CORRUPT);
+    // More than one frame, another length, and no delta's frame.
+    memcpy(out + n, out, n);
+    assert_int_equal(chunk_coder_decode_delta(*state, out, 2 * n, base, back, SIZE, NULL),
+                     -ERROR_CORRUPT);
+    assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, SIZE / 2, NULL),
+                     -ERROR_CORRUPT);
+    assert_int_equal(chunk_coder_decode(*state, CODEC_DELTA, out, n, back, SIZE, NULL),
+                     -EPROTONOSUPPORT);
+    memset(data, 5, SIZE);
+    assert_int_equal(chunk_coder_encode(*state, data, SIZE, out, &n, &codec, NULL), 0);
+    assert_int_equal(codec, CODEC_ZSTD);
+    assert_int_equal(chunk_coder_decode_delta(*state, out, n, base, back, SIZE, NULL),
+                     -ERROR_CORRUPT);
+    free(base);
+    free(data);
+    free(back);
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),          cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_zero),         cmocka_unit_test(test_decoding_refuses),
-        cmocka_unit_test(test_fingerprints),
+        cmocka_unit_test(test_fingerprints), cmocka_unit_test(test_deltas),
+        cmocka_unit_test(test_delta_room),   cmocka_unit_test(test_deltas_refused),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -67,7 +67,7 @@ static int setup(void **state)
     snprintf(f->target, sizeof(f->target), "%s", scratch_path(&f->scratch, "target.raw"));
     write_disk(f->disk, 0, 3 * MIB, 1);
     write_disk(f->disk, 40 * MIB, 1234567, 2);
-    assert_int_equal(repository_init(f->repo, 0, 0, NULL, NULL), 0);
+    assert_int_equal(repository_init(f->repo, &(struct repository_choices){0}, NULL), 0);
     open_engine(f, 2);
     disk.source = f->disk;
     assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);

@@ -90,6 +90,19 @@ static void test_trailer(void **state)
     assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), size - 1, &back, NULL),
                      -ERROR_CORRUPT);
     assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), 0, &back, NULL), -ERROR_CORRUPT);
+
+    // Bases lie between the entries and the trailer, no more of them than entries.
+    trailer.base_count = 3;
+    size += 3 * DIGEST_SIZE;
+    pack_trailer_encode(&trailer, bytes);
+    assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), size, &back, NULL), 0);
+    assert_memory_equal(&back, &trailer, sizeof(back));
+    assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), size - DIGEST_SIZE, &back, NULL),
+                     -ERROR_CORRUPT);
+    trailer.base_count = 4;
+    pack_trailer_encode(&trailer, bytes);
+    assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), size + DIGEST_SIZE, &back, NULL),
+                     -ERROR_CORRUPT);
 }
 
 // Counts and offsets that would wrap around, with right checksums.
@@ -101,13 +114,17 @@ static void test_trailer_overflow(void **state)
         {.index_offset = UINT64_MAX, .entry_count = UINT64_MAX},
         {.index_offset = 0, .entry_count = 1},
         {.index_offset = 63, .entry_count = 0},
+        {.index_offset = 64, .entry_count = 0, .base_count = UINT64_MAX / 32 + 1},
+        {.index_offset = 64, .entry_count = 1, .base_count = UINT64_MAX},
+        {.index_offset = 64, .entry_count = 1, .base_count = (UINT64_C(1) << 59)},
     };
     uint8_t bytes[PACK_TRAILER_SIZE];
     struct pack_trailer back;
     (void)state;
 
     for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
-        uint64_t size = hostile[i].index_offset + hostile[i].entry_count * 56 + PACK_TRAILER_SIZE;
+        uint64_t size = hostile[i].index_offset + hostile[i].entry_count * 56 +
+                        hostile[i].base_count * 32 + PACK_TRAILER_SIZE;
 
         pack_trailer_encode(&hostile[i], bytes);
         assert_int_equal(pack_trailer_decode(bytes, sizeof(bytes), size, &back, NULL),
@@ -215,7 +232,12 @@ static void test_forged_records(void **state)
         {RECORD_CHUNK, CODEC_ZSTD, PACK_PAYLOAD_MAX, PACK_PAYLOAD_MAX, 0},
         {RECORD_UNKNOWN, CODEC_RAW, 100, 100, -ERROR_CORRUPT},
         {(enum record_kind)5, CODEC_RAW, 100, 100, -EPROTONOSUPPORT},
-        {RECORD_CHUNK, (enum record_codec)2, 100, 100, -EPROTONOSUPPORT},
+        {RECORD_CHUNK, (enum record_codec)3, 100, 100, -EPROTONOSUPPORT},
+        {RECORD_CHUNK, CODEC_DELTA, 100, 100, 0},
+        {RECORD_CHUNK, CODEC_DELTA, 100, DIGEST_SIZE + 1, 0},
+        {RECORD_CHUNK, CODEC_DELTA, 100, DIGEST_SIZE, -ERROR_CORRUPT},
+        {RECORD_MAP, CODEC_DELTA, 100, 100, -ERROR_CORRUPT},
+        {RECORD_SNAPSHOT, CODEC_DELTA, 100, 100, -ERROR_CORRUPT},
         {RECORD_CHUNK, CODEC_RAW, 100, 99, -ERROR_CORRUPT},
         {RECORD_CHUNK, CODEC_ZSTD, 0, 10, -ERROR_CORRUPT},
         {RECORD_CHUNK, CODEC_ZSTD, 10, 0, -ERROR_CORRUPT},

@@ -122,7 +122,9 @@ static int setup(void **state)
     snprintf(f->repo, sizeof(f->repo), "%s", scratch_path(&f->scratch, "repo"));
     snprintf(f->disk, sizeof(f->disk), "%s", scratch_path(&f->scratch, "disk.raw"));
     change_disk(f, 0, 500 * KIB);
-    assert_int_equal(repository_init(f->repo, 0, 0, "keep-last=2", NULL), 0);
+    assert_int_equal(
+        repository_init(f->repo, &(struct repository_choices){.retention = "keep-last=2"}, NULL),
+        0);
     open_engine(f, false);
     disk.source = f->disk;
     assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);

@@ -145,8 +145,10 @@ static void test_hostile_values(void **state)
         {"compression_level 3", "compression_level 0", -ERROR_CORRUPT, "compression_level is"},
         {"compression_level 3", "compression_level 20", -ERROR_CORRUPT, "compression_level is"},
         {"compression_level 3", "compression_level 03", -ERROR_CORRUPT, "not as this program"},
-        {"features -", "features encryption", -EPROTONOSUPPORT, "unknown here: encryption"},
-        {"features -", "features ", -ERROR_CORRUPT, "features is"},
+        {"features delta", "features encryption", -EPROTONOSUPPORT, "unknown here: encryption"},
+        {"features delta", "features delta,more", -EPROTONOSUPPORT, "unknown here: delta,more"},
+        {"features delta", "features -delta", -EPROTONOSUPPORT, "unknown here: -delta"},
+        {"features delta", "features ", -ERROR_CORRUPT, "features is"},
         {"retention none", "retention ", -ERROR_CORRUPT, "retention is"},
         {"retention none", "retention keep\tall", -ERROR_CORRUPT, "retention is"},
         {"secret ", "secret 00", -ERROR_CORRUPT, "fingerprint_secret is"},
@@ -170,6 +172,24 @@ static void test_hostile_values(void **state)
         free(forged);
         free(text);
     }
+}
+
+static void test_features(void **state)
+{
+    struct repo_config config, back;
+    char *text = sample(&config), *without;
+    (void)state;
+
+    assert_true(config.deltas); // of a fresh one
+    assert_int_equal(repo_config_parse(text, strlen(text), &back, NULL), 0);
+    assert_true(back.deltas);
+    config.deltas = false;
+    without = repo_config_format(&config);
+    assert_non_null(strstr(without, "\nfeatures -\n"));
+    assert_int_equal(repo_config_parse(without, strlen(without), &back, NULL), 0);
+    assert_false(back.deltas);
+    free(without);
+    free(text);
 }
 
 static void test_not_text(void **state)
@@ -219,13 +239,10 @@ static void test_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_init_refuses),
-        cmocka_unit_test(test_every_byte_counts),
-        cmocka_unit_test(test_missing_and_repeated_keys),
-        cmocka_unit_test(test_hostile_values),
-        cmocka_unit_test(test_not_text),
-        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_init_refuses),
+        cmocka_unit_test(test_every_byte_counts), cmocka_unit_test(test_missing_and_repeated_keys),
+        cmocka_unit_test(test_hostile_values),    cmocka_unit_test(test_features),
+        cmocka_unit_test(test_not_text),          cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
