@@ -388,7 +388,9 @@ int engine_cancel_job(struct engine *engine, int64_t job_id, struct error *err)
         events_post(engine->events, ENGINE_JOB_STATE, job_id);
         return 0;
     }
-    // One that runs can be told to stop whatever the catalog says.
+    if (r == -EALREADY || r == -ENOENT)
+        return r;
+    // One that runs can be told to stop also while the catalog cannot be used.
     AUTO(job_run_unref) struct job_run *run = queue_find_run(engine, job_id);
     if (!run && r != -EPROTO)
         return r;

@@ -41,7 +41,8 @@ def of_itself(scenario, fault, outcome):
         return f"exit status {outcome.status}"
     if len(lines) != 1 or not lines[0].startswith("backtree: "):
         return f"not one line on stderr: {lines}"
-    if fault.kind == "open" and re.search("for writing|readonly database|cannot create", lines[0]):
+    lost = r"for writing|readonly database|\.rebuild: No such file"
+    if fault.kind == "open" and re.search(lost, lines[0]):
         return None  # SQLite opens for reading what it cannot for writing, and loses the cause
     # Also a warning before it may have named the cause.
     if not re.search(CAUSES[fault.error], outcome.err):
