@@ -191,9 +191,6 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     if (sqlite_code != SQLITE_OK) {
         int code = errno_of(sqlite_code, sqlite3_system_errno(conn->db));
-        // What cannot be created SQLite tries to read, and only knows that it is not there.
-        if (kind == CONNECTION_CREATE && code == -ENOENT)
-            return error_set(err, -EIO, "catalog: cannot create %s", path);
         return error_set_errno(err, code, "catalog: cannot open %s", path);
     }
     // What cannot be opened for writing SQLite opens for reading, and says nothing.
