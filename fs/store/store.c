@@ -97,6 +97,12 @@ struct store *store_close(struct store *store)
     return NULL;
 }
 
+void store_on_damage(struct store *store, store_damage_fn fn, void *arg)
+{
+    store->on_damage = fn;
+    store->on_damage_arg = arg;
+}
+
 const struct repo_config *store_config(const struct store *store)
 {
     return store->config;
@@ -182,6 +188,8 @@ static int read_located(struct store *store, const struct chunk_location *locati
         return r;
     r = pack_read_record(store->backend, decoder, location, prove, out, err);
     decoder_give_back(store, decoder);
+    if (r == -ERROR_CORRUPT && store->on_damage)
+        store->on_damage(location, store->on_damage_arg);
     return r;
 }
 

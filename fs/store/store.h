@@ -35,6 +35,13 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
                const struct store_options *options, struct store **ret_store, struct error *err);
 struct store *store_close(struct store *store);
 
+// `fn` is told of every copy of a record that is found damaged by a read, also when another copy
+// served it. Called by the reading thread, which may hold leases: it must not block. Set before the
+// store is used by others.
+struct chunk_location;
+typedef void (*store_damage_fn)(const struct chunk_location *copy, void *arg);
+void store_on_damage(struct store *store, store_damage_fn fn, void *arg);
+
 const struct repo_config *store_config(const struct store *store);
 struct catalog *store_catalog(const struct store *store); // borrowed, as given to store_open()
 const char *store_cache_dir(const struct store *store);   // "REPO/cache", borrowed

@@ -21,6 +21,8 @@ struct store {
     uint64_t pack_bytes;
     struct pack_backend *backend;
     struct chunk_cache *cache;
+    store_damage_fn on_damage; // NULL: nobody wants to know
+    void *on_damage_arg;
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones
