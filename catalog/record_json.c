@@ -315,7 +315,7 @@ json_t *stats_to_json(const struct catalog_stats *stats)
     put_int(&object, "packs", stats->packs);
     put_int(&object, "records", stats->records);
     put_int(&object, "damaged_snapshots", stats->damaged_snapshots);
-    put_int(&object, "damaged_records", stats->damaged_records);
+    put_int(&object, "lost_records", stats->lost_records);
     put_int(&object, "unverified_snapshots", stats->unverified_snapshots);
     put_size(&object, "unverified_bytes", stats->unverified_bytes);
     put_time(&object, "last_verified_at", stats->last_verified_at);

@@ -80,8 +80,10 @@ static int read_damage(struct catalog_conn *conn, struct catalog_stats *stats, s
     static const struct query counts = {
         "count what is damaged",
         "SELECT (SELECT count(DISTINCT snapshot_id) FROM snapshot_damage), "
-        "       (SELECT count(*) FROM chunks INDEXED BY chunks_damaged "
-        "         WHERE damaged_at IS NOT NULL)"};
+        "       (SELECT count(DISTINCT c.id) FROM chunks c INDEXED BY chunks_damaged "
+        "         WHERE c.damaged_at IS NOT NULL AND NOT EXISTS "
+        "               (SELECT 1 FROM chunks w CROSS JOIN packs p ON p.id = w.pack_id "
+        "                 WHERE w.id = c.id AND w.damaged_at IS NULL AND p.job_id IS NULL))"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &counts, &st, err);
     if (rc == 0)
@@ -89,7 +91,7 @@ static int read_damage(struct catalog_conn *conn, struct catalog_stats *stats, s
     if (rc < 0)
         return rc;
     stats->damaged_snapshots = statement_int(st);
-    stats->damaged_records = statement_int(st);
+    stats->lost_records = statement_int(st);
     return 0;
 }
 

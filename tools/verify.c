@@ -60,6 +60,9 @@ static int verify_print_text(struct catalog_conn *conn, const struct job_row *jo
     json_int_t packs = json_integer_value(json_object_get(figures, "packs"));
     json_int_t whole = json_integer_value(json_object_get(figures, "verified_snapshots"));
     json_int_t bytes = json_integer_value(json_object_get(figures, "proved_bytes"));
+    json_int_t indexes = json_integer_value(json_object_get(figures, "damaged_indexes"));
+    if (indexes > 0)
+        printf("%" PRId64 " packs without a whole index: see backtree check\n", (int64_t)indexes);
     printf("%s: %" PRId64 " records of %" PRId64 " packs proved, %s, %" PRId64
            " snapshots found whole: %s\n",
            label, (int64_t)records, (int64_t)packs, human_size((uint64_t)bytes, proved),

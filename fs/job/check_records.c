@@ -15,7 +15,7 @@
 struct record_check {
     struct check *check;
     uint64_t part; // bytes of the pack at hand that were proved
-    uint64_t damaged;
+    uint64_t damaged, superseded;
     char sentences[NAMED_RECORDS][ERROR_MESSAGE_MAX];
 };
 
@@ -33,7 +33,24 @@ static int tell(struct record_check *records, const char *uuid, struct error *er
     if (records->damaged > NAMED_RECORDS)
         check_tell(check, CHECK_DAMAGE, subject, "%" PRIu64 " more records of it are damaged",
                    records->damaged - NAMED_RECORDS);
+    if (records->superseded > 0)
+        check_tell(check, CHECK_LEFTOVER, subject,
+                   "%" PRIu64 " records of it are damaged and stand whole elsewhere",
+                   records->superseded);
     return 0;
+}
+
+// 1 when the record was known to be damaged and has a copy that is not.
+static int is_superseded(struct check *check, const struct chunk_location *copy, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct chunk_location best;
+    int r = copy->damaged ? catalog_read_begin(check->viewer.catalog, &conn, err) : 0;
+
+    if (r < 0 || !copy->damaged)
+        return r;
+    r = chunk_lookup(conn, &copy->record.id, 0, &best, err);
+    return r == 1 ? !best.damaged : r;
 }
 
 static int take(const struct proved_slice *slice, void *arg, struct error *err)
@@ -42,8 +59,12 @@ static int take(const struct proved_slice *slice, void *arg, struct error *err)
     struct check_result *result = &records->check->result;
     int r = 0;
 
-    for (size_t i = 0; i < slice->count; i++) {
+    for (size_t i = 0; r >= 0 && i < slice->count; i++) {
         if (!slice->why[i])
+            continue;
+        r = is_superseded(records->check, &slice->records[i], err);
+        records->superseded += r == 1;
+        if (r != 0)
             continue;
         if (records->damaged < NAMED_RECORDS)
             snprintf(records->sentences[records->damaged], ERROR_MESSAGE_MAX, "%s", slice->why[i]);
@@ -51,9 +72,10 @@ static int take(const struct proved_slice *slice, void *arg, struct error *err)
     }
     records->part += slice->bytes;
     if (slice->last) {
-        r = records->damaged > 0 ? tell(records, slice->pack->uuid, err) : 0;
+        if (r >= 0 && records->damaged + records->superseded > 0)
+            r = tell(records, slice->pack->uuid, err);
         result->proved_bytes += slice->pack->file_bytes;
-        records->part = records->damaged = 0;
+        records->part = records->damaged = records->superseded = 0;
     }
     return r < 0 ? r
                  : check_progress(records->check, CHECK_STEP_RECORDS,

@@ -111,7 +111,25 @@ int verify_list_snapshots(struct verify *verify, const struct snapshot_filter *f
 
 // --- results of the pass
 
-// A pack that was dropped meanwhile is no finding: 1 when it is there.
+static int note_known(struct verify *verify, struct catalog_conn *conn,
+                      const struct proved_slice *slice, size_t i, struct error *err)
+{
+    struct chunk_location best;
+    int r = chunk_lookup(conn, &slice->records[i].record.id, 0, &best, err);
+
+    if (r < 0)
+        return r;
+    if (r == 1 && !best.damaged) {
+        verify->superseded_records++;
+        return 0;
+    }
+    verify->lost_records++;
+    if (verify->pack_known++ < NAMED_RECORDS)
+        job_run_log(verify->run, "known damage: %s", slice->why[i]);
+    return 0;
+}
+
+// A record that is not there any more, for its pack was dropped meanwhile, is no damage.
 static int note_damage(struct verify *verify, struct catalog_conn *conn,
                        const struct proved_slice *slice, size_t i, struct error *err)
 {
@@ -120,8 +138,10 @@ static int note_damage(struct verify *verify, struct catalog_conn *conn,
 
     if (r < 0 || copies == 0)
         return r;
+    if (slice->records[i].damaged)
+        return note_known(verify, conn, slice, i, err);
     verify->damaged_records++;
-    if (verify->pack_damaged++ < NAMED_RECORDS)
+    if (verify->pack_new++ < NAMED_RECORDS)
         verify_tell(verify, "%s", slice->why[i]);
     return 0;
 }
@@ -140,18 +160,19 @@ static int end_pack(struct verify *verify, struct catalog_conn *conn,
                     const struct proved_slice *slice, struct error *err)
 {
     struct pack_row row;
-    int r = 0;
 
-    if (verify->pack_damaged > NAMED_RECORDS)
+    if (verify->pack_new > NAMED_RECORDS)
         verify_tell(verify, "pack %s: %" PRIu64 " more records of it are damaged",
-                    slice->pack->uuid, verify->pack_damaged - NAMED_RECORDS);
+                    slice->pack->uuid, verify->pack_new - NAMED_RECORDS);
+    if (verify->pack_known > NAMED_RECORDS)
+        job_run_log(verify->run, "known damage: pack %s: %" PRIu64 " more records of it",
+                    slice->pack->uuid, verify->pack_known - NAMED_RECORDS);
+    // Reading needs no index, and a rebuild can do without: it is told, as check tells it.
     if (slice->index_why && pack_find_uuid(conn, slice->pack->uuid, &row, NULL) == 0) {
-        verify->damaged_packs++;
-        verify_tell(verify, "%s", slice->index_why);
+        verify->damaged_indexes++;
+        job_run_log(verify->run, "index: %s", slice->index_why);
     }
-    if (verify->by_packs)
-        r = pack_set_verified(conn, slice->pack->id, err);
-    return r;
+    return verify->by_packs ? pack_set_verified(conn, slice->pack->id, err) : 0;
 }
 
 static int note_slice(struct verify *verify, struct catalog_conn *conn,
@@ -195,7 +216,7 @@ static int count_slice(struct verify *verify, const struct proved_slice *slice, 
     if (slice->last) {
         verify->proved_packs++;
         verify->part = 0;
-        verify->pack_damaged = 0;
+        verify->pack_new = verify->pack_known = 0;
     }
     return r < 0 ? r : 0;
 }
@@ -228,7 +249,9 @@ static void record_figures(const struct verify *verify)
     upkeep_figure(engine, run, "proved_bytes", (int64_t)verify->proved_bytes);
     upkeep_figure(engine, run, "verified_snapshots", (int64_t)verify->verified_snapshots);
     upkeep_figure(engine, run, "damaged_records", (int64_t)verify->damaged_records);
-    upkeep_figure(engine, run, "damaged_packs", (int64_t)verify->damaged_packs);
+    upkeep_figure(engine, run, "lost_records", (int64_t)verify->lost_records);
+    upkeep_figure(engine, run, "superseded_records", (int64_t)verify->superseded_records);
+    upkeep_figure(engine, run, "damaged_indexes", (int64_t)verify->damaged_indexes);
     upkeep_figure(engine, run, "damaged_snapshots", (int64_t)verify->damaged_snapshots);
     upkeep_figure(engine, run, "damaged_bytes", (int64_t)verify->damaged_bytes);
     upkeep_figure(engine, run, "cleared_marks", (int64_t)verify->cleared_marks);
@@ -244,6 +267,10 @@ static void log_result(struct verify *verify)
     if (verify->cleared_marks > 0)
         job_run_log(verify->run, "%" PRIu64 " records that were damaged are whole again",
                     verify->cleared_marks);
+    if (verify->superseded_records > 0)
+        job_run_log(verify->run,
+                    "%" PRIu64 " damaged records are not needed: their content is stored again",
+                    verify->superseded_records);
     if (verify->findings > FINDINGS_LOGGED)
         job_run_log(verify->run, "%" PRIu64 " more findings are not listed",
                     verify->findings - FINDINGS_LOGGED);
@@ -254,9 +281,9 @@ static int judge_result(const struct verify *verify, struct error *err)
     if (verify->findings == 0)
         return 0;
     return error_set(err, -ERROR_CORRUPT,
-                     "damage: %" PRIu64 " records, %" PRIu64 " bytes of %" PRIu64
+                     "%" PRIu64 " damaged records, %" PRIu64 " bytes of %" PRIu64
                      " snapshots cannot be read; first: %s",
-                     verify->damaged_records, verify->damaged_bytes, verify->damaged_snapshots,
+                     verify->damaged_records + verify->lost_records, verify->damaged_bytes, verify->damaged_snapshots,
                      verify->first);
 }
 

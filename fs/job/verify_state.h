@@ -31,13 +31,19 @@ struct verify {
     struct row_set seen;   // proved or marked
     struct row_set round;  // to be proved in this round
 
-    // the pack at hand, in a pass over whole packs
-    uint64_t part;       // bytes of it that were told as done
-    uint64_t pack_damaged; // records
+    // the pack at hand
+    uint64_t part;                 // bytes of it that were told as done
+    uint64_t pack_new, pack_known; // damaged records
 
-    // what came of it
+    // What came of it. A finding is damage that was not known, or what of the snapshots that are
+    // verified cannot be read. A copy that was known to be damaged is none by itself: once its
+    // content is stored again nobody needs it.
     uint64_t proved_packs, proved_records, proved_bytes;
-    uint64_t damaged_records, damaged_packs, cleared_marks;
+    uint64_t damaged_records;      // that were not known
+    uint64_t lost_records;         // that were known, and have no whole copy
+    uint64_t superseded_records;   // that were known, and have one
+    uint64_t damaged_indexes;      // of packs
+    uint64_t cleared_marks;
     uint64_t verified_snapshots, damaged_snapshots, damaged_bytes;
     uint64_t findings; // lines in the log
     char first[ERROR_MESSAGE_MAX];
