@@ -5,8 +5,8 @@
 // parents and children, and what a completion changes in vm_disks. No row is deleted here: it stays
 // for its job's record and goes with its disk or VM.
 #include "base/clock.h"
-#include "catalog/snapshot.h"
 #include "catalog/damage.h"
+#include "catalog/snapshot.h"
 #include "catalog/statement.h"
 
 #include <inttypes.h>

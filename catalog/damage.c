@@ -55,9 +55,8 @@ int damage_clear(struct catalog_conn *conn, int64_t pack_id, const struct digest
                  bool *ret_cleared, struct error *err)
 {
     static const struct query clear = {
-        "clear the mark of a record",
-        "UPDATE chunks SET damaged_at = NULL "
-        " WHERE id = ?2 AND pack_id = ?1 AND damaged_at IS NOT NULL"};
+        "clear the mark of a record", "UPDATE chunks SET damaged_at = NULL "
+                                      " WHERE id = ?2 AND pack_id = ?1 AND damaged_at IS NOT NULL"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &clear, &st, err);
     if (rc < 0)
@@ -94,11 +93,10 @@ int damage_each_copy(struct catalog_conn *conn,
                      int (*fn)(const struct chunk_location *copy, void *arg, struct error *err),
                      void *arg, struct error *err)
 {
-    static const struct query each = {
-        "list damaged records",
-        SELECT_COPY ", p.uuid FROM chunks c INDEXED BY chunks_damaged "
-                    "       CROSS JOIN packs p ON p.id = c.pack_id "
-                    " WHERE c.damaged_at IS NOT NULL ORDER BY c.id"};
+    static const struct query each = {"list damaged records", SELECT_COPY
+                                      ", p.uuid FROM chunks c INDEXED BY chunks_damaged "
+                                      "       CROSS JOIN packs p ON p.id = c.pack_id "
+                                      " WHERE c.damaged_at IS NOT NULL ORDER BY c.id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
@@ -141,9 +139,8 @@ int damage_each_of_pack(struct catalog_conn *conn, const struct pack_row *pack,
                         int (*fn)(const struct chunk_location *copy, void *arg, struct error *err),
                         void *arg, struct error *err)
 {
-    static const struct query each = {
-        "list the records of a pack",
-        SELECT_COPY " FROM chunks c WHERE c.pack_id = ?1 ORDER BY c.\"offset\""};
+    static const struct query each = {"list the records of a pack", SELECT_COPY
+                                      " FROM chunks c WHERE c.pack_id = ?1 ORDER BY c.\"offset\""};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
     if (rc < 0)

@@ -67,8 +67,9 @@ static char *listed_state(const struct snapshot_row *row)
     bool manual = row->trigger == TRIGGER_MANUAL;
     if (asprintf(&text, "%s%s%s%s%s%s%s%s%s%s", state, manual ? "" : ", ",
                  manual ? "" : job_trigger_to_word(row->trigger),
-                 row->protected ? ", protected" : "", row->damaged ? ", DAMAGED" : "", row->tags[0] ? " [" : "", row->tags,
-                 row->tags[0] ? "]" : "", row->reason[0] ? ": " : "", row->reason) < 0)
+                 row->protected ? ", protected" : "", row->damaged ? ", DAMAGED" : "",
+                 row->tags[0] ? " [" : "", row->tags, row->tags[0] ? "]" : "",
+                 row->reason[0] ? ": " : "", row->reason) < 0)
         return NULL;
     return text;
 }

@@ -36,11 +36,10 @@ static int find_own(struct backup_damage *damage, struct damage_search *search,
 }
 
 static int review(struct backup_damage *damage, struct engine *engine, struct job_run *run,
-                  int64_t job_id, const struct digest *root, uint64_t capacity,
-                  uint32_t chunk_size, struct error *err)
+                  int64_t job_id, const struct digest *root, uint64_t capacity, uint32_t chunk_size,
+                  struct error *err)
 {
-    struct damage_search search = {
-        .store = engine->repository.store, .run = run, .job_id = job_id};
+    struct damage_search search = {.store = engine->repository.store, .run = run, .job_id = job_id};
     struct lost_ids now = {0};
     uint64_t cleared = 0;
     int r = damage_prove_marked(engine, run, true, &cleared, err);

@@ -74,6 +74,22 @@ static int has_copy(const struct damage_search *search, struct catalog_conn *con
     return 0;
 }
 
+static int prove_chunk(const struct damage_search *search, struct catalog_conn *conn,
+                       const struct digest *id, char why[ERROR_MESSAGE_MAX], struct error *err)
+{
+    AUTO_FREE void *content = NULL;
+    struct error local = ERROR_INIT;
+    size_t len;
+    int r = store_get(search->store, conn, RECORD_CHUNK, id, true, &content, &len, &local);
+
+    if (r == 0)
+        return 1;
+    if (r != -ERROR_CORRUPT && r != -EPROTONOSUPPORT && r != -EIO)
+        return error_set(err, r, "%s", error_message(&local));
+    snprintf(why, ERROR_MESSAGE_MAX, "%s", error_message(&local));
+    return 0;
+}
+
 static int judge(struct catalog_conn *conn, const struct digest *id, enum record_kind kind,
                  uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
                  struct error *err)
@@ -93,9 +109,11 @@ static int judge(struct catalog_conn *conn, const struct digest *id, enum record
         return 0;
     }
     *ret_row = copy.row;
-    if (digest_is_zero(&copy.record.base))
-        return 1;
-    return has_copy(search, conn, &copy.record.base, &base, why, err);
+    if (!digest_is_zero(&copy.record.base))
+        r = has_copy(search, conn, &copy.record.base, &base, why, err);
+    if (r == 1 && search->prove && kind == RECORD_CHUNK)
+        r = prove_chunk(search, conn, id, why, err);
+    return r;
 }
 
 int damage_search_init(struct damage_search *search, struct error *err)
@@ -179,8 +197,8 @@ static int prove_marked(struct engine *engine, struct job_run *run, struct marke
         struct error local = ERROR_INIT;
 
         r = job_run_check(run, err);
-        if (r == 0 && pack_scan_prove(engine->repository.store, decoder, &marked->copies[i],
-                                      &local) == 0)
+        if (r == 0 &&
+            pack_scan_prove(engine->repository.store, decoder, &marked->copies[i], &local) == 0)
             marked->copies[whole++] = marked->copies[i];
     }
     marked->count = whole;
@@ -304,9 +322,8 @@ int damage_review_make(struct engine *engine, struct job_run *run, int64_t job_i
 {
     AUTO_FREE struct reviewing *reviewing = calloc(1, sizeof(*reviewing));
     struct damage_search search = {
-        .store = engine->repository.store, .run = run, .job_id = job_id};
-    int r = reviewing ? damage_search_init(&search, err)
-                      : error_set(err, -ENOMEM, "out of memory");
+        .store = engine->repository.store, .run = run, .job_id = job_id, .prove = true};
+    int r = reviewing ? damage_search_init(&search, err) : error_set(err, -ENOMEM, "out of memory");
 
     *review = (struct damage_review){0};
     if (r < 0)

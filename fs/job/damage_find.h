@@ -26,6 +26,7 @@ struct damage_search {
     struct store *store;
     struct job_run *run; // asked whether to go on
     int64_t job_id;      // whose provisional packs count as well; 0 = none
+    bool prove;          // read and prove chunks too, not only look for their marks
 
     struct map_check *maps;
 };
@@ -67,8 +68,9 @@ struct damage_review {
 };
 
 // Looks again at the extents that are recorded of snapshots: which of them can be read by now,
-// counting what `job_id` has stored and not completed yet (0 = none). Nothing else of them is
-// looked at, so it costs next to nothing. Changes nothing; damage_review_apply() does, in a
+// counting what `job_id` has stored and not completed yet (0 = none). What can is read and proved,
+// for below a map node that was lost nobody has looked at chunks; nothing else of the snapshots is,
+// so it costs next to nothing. Changes nothing; damage_review_apply() does, in a
 // transaction.
 int damage_review_make(struct engine *engine, struct job_run *run, int64_t job_id,
                        struct damage_review *review, struct error *err);

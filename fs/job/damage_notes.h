@@ -3,10 +3,10 @@
 // Damage that readers meet: a copy of a record that a restore, a backup or a reader of the mount
 // found damaged gets its mark, so that the next backup that meets the content stores it again.
 //
-// Threads: damage_note() is called by any reader and only notes; it takes a lock of its own, a leaf,
-// and touches no file. The notifier writes what is noted every few seconds, a backup when it needs
-// to know, and engine_close() what is left. What does not fit or cannot be written is dropped: the
-// next reader, or a verification, meets it again.
+// Threads: damage_note() is called by any reader and only notes; it takes a lock of its own, a
+// leaf, and touches no file. The notifier writes what is noted every few seconds, a backup when it
+// needs to know, and engine_close() what is left. What does not fit or cannot be written is
+// dropped: the next reader, or a verification, meets it again.
 #ifndef FS_JOB_DAMAGE_NOTES_H
 #define FS_JOB_DAMAGE_NOTES_H
 

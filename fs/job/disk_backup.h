@@ -26,7 +26,7 @@ struct disk_backup {
 
     // result
     int64_t snapshot_id;
-    int64_t prune_id; // the pending prune that follows a scheduled job this has ended; 0 = none
+    int64_t prune_id;  // the pending prune that follows a scheduled job this has ended; 0 = none
     int64_t verify_id; // the pending verification that follows it; 0 = none
 };
 

@@ -21,8 +21,8 @@ struct proved_slice {
     const struct chunk_location *records;
     char *const *why; // by record: what is wrong with it, NULL = it is whole
     size_t count, damaged;
-    uint64_t bytes; // of headers and payloads
-    bool last;      // of the pack; such a slice may hold no record
+    uint64_t bytes;        // of headers and payloads
+    bool last;             // of the pack; such a slice may hold no record
     const char *index_why; // last: what is wrong with the pack's own header, trailer or index, NULL
                            // = nothing, or it was not looked at
 };

@@ -141,6 +141,8 @@ static int note_damage(struct verify *verify, struct catalog_conn *conn,
     if (slice->records[i].damaged)
         return note_known(verify, conn, slice, i, err);
     verify->damaged_records++;
+    if (row_set_add(&verify->suspects, slice->pack->id, err) < 0)
+        return -ENOMEM;
     if (verify->pack_new++ < NAMED_RECORDS)
         verify_tell(verify, "%s", slice->why[i]);
     return 0;
@@ -283,8 +285,8 @@ static int judge_result(const struct verify *verify, struct error *err)
     return error_set(err, -ERROR_CORRUPT,
                      "%" PRIu64 " damaged records, %" PRIu64 " bytes of %" PRIu64
                      " snapshots cannot be read; first: %s",
-                     verify->damaged_records + verify->lost_records, verify->damaged_bytes, verify->damaged_snapshots,
-                     verify->first);
+                     verify->damaged_records + verify->lost_records, verify->damaged_bytes,
+                     verify->damaged_snapshots, verify->first);
 }
 
 static int run_steps(struct verify *verify, struct error *err)
@@ -312,6 +314,7 @@ static void deinit(struct verify *verify)
     row_set_deinit(&verify->needed);
     row_set_deinit(&verify->seen);
     row_set_deinit(&verify->round);
+    row_set_deinit(&verify->suspects);
     row_set_deinit(&verify->listed);
     free(verify);
 }
@@ -343,10 +346,8 @@ int verify_record_follower(struct catalog_conn *conn, const struct job_row *back
                            int64_t *ret_job_id, struct error *err)
 {
     char words[32];
-    struct job_new follower = {.kind = JOB_VERIFY,
-                               .trigger = backup->trigger,
-                               .tags = "",
-                               .upkeep_words = words};
+    struct job_new follower = {
+        .kind = JOB_VERIFY, .trigger = backup->trigger, .tags = "", .upkeep_words = words};
 
     if (!backup->verify_after) {
         *ret_job_id = 0;

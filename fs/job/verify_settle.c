@@ -122,8 +122,7 @@ static int settle_snapshot(struct verify *verify, struct damage_search *search,
     int r = look(verify, search, snapshot->id, row, &list, err);
 
     // What others have of damage that was not met here is no finding of what was asked for.
-    bool is_finding =
-        snapshot->wanted || verify->damaged_records > 0 || verify->lost_records > 0;
+    bool is_finding = snapshot->wanted || verify->damaged_records > 0 || verify->lost_records > 0;
     if (r == 1 && list.count > 0) {
         tell_snapshot(verify, row, &list, is_finding);
         verify->damaged_snapshots += is_finding;

@@ -111,6 +111,31 @@ static int prove_round(struct verify *verify, struct error *err)
     return prove_records(&pass, err);
 }
 
+// A pack that is damaged in one place may be in others: all of it is proved then, also for what
+// stands below map nodes that are lost, which no walk can find.
+static int prove_suspects(struct verify *verify, struct error *err)
+{
+    struct prove_pass pass = {.store = verify->engine->repository.store,
+                              .catalog = verify->engine->repository.catalog,
+                              .pool = verify->run->pool,
+                              .stop = verify_stop,
+                              .take = verify_take_slice,
+                              .arg = verify};
+    uint64_t total = atomic_load(&verify->run->total_bytes);
+    int r = verify_list_packs(verify, err);
+
+    for (size_t i = 0; r == 0 && i < verify->pack_count; i++) {
+        if (!row_set_has(&verify->suspects, verify->packs[i].id))
+            continue;
+        total += verify->packs[i].file_bytes;
+        verify->packs[pass.pack_count++] = verify->packs[i];
+    }
+    atomic_store(&verify->run->total_bytes, total);
+    verify->by_packs = true;
+    pass.packs = verify->packs;
+    return r < 0 ? r : prove_records(&pass, err);
+}
+
 int verify_snapshots(struct verify *verify, struct error *err)
 {
     struct snapshot_filter filter = {.context_id = verify->job->context_id,
@@ -130,5 +155,5 @@ int verify_snapshots(struct verify *verify, struct error *err)
         if (r < 0 || verify->seen.count - seen == verify->round.count)
             break;
     }
-    return r;
+    return r == 0 && verify->suspects.count > 0 ? prove_suspects(verify, err) : r;
 }

@@ -18,7 +18,7 @@ struct verify {
     struct job_run *run;
     const struct job_row *job;
     struct verify_words words;
-    bool by_packs;   // whole packs are proved, not what snapshots refer to
+    bool by_packs; // whole packs are proved, not what snapshots refer to
 
     struct pack_row *packs;
     size_t pack_count, pack_room;
@@ -27,9 +27,10 @@ struct verify {
     struct row_set listed; // their ids
 
     // of snapshots: rows of the index that they refer to
-    struct row_set needed; // ever
-    struct row_set seen;   // proved or marked
-    struct row_set round;  // to be proved in this round
+    struct row_set needed;   // ever
+    struct row_set seen;     // proved or marked
+    struct row_set round;    // to be proved in this round
+    struct row_set suspects; // packs with damage that was not known
 
     // the pack at hand
     uint64_t part;                 // bytes of it that were told as done
@@ -39,10 +40,10 @@ struct verify {
     // verified cannot be read. A copy that was known to be damaged is none by itself: once its
     // content is stored again nobody needs it.
     uint64_t proved_packs, proved_records, proved_bytes;
-    uint64_t damaged_records;      // that were not known
-    uint64_t lost_records;         // that were known, and have no whole copy
-    uint64_t superseded_records;   // that were known, and have one
-    uint64_t damaged_indexes;      // of packs
+    uint64_t damaged_records;    // that were not known
+    uint64_t lost_records;       // that were known, and have no whole copy
+    uint64_t superseded_records; // that were known, and have one
+    uint64_t damaged_indexes;    // of packs
     uint64_t cleared_marks;
     uint64_t verified_snapshots, damaged_snapshots, damaged_bytes;
     uint64_t findings; // lines in the log

@@ -5,8 +5,9 @@
 // WORDS := [N% | n/t] [unverified=AGE] [job=N], blanks between, in any order.
 //   N%              that share of the stored bytes: the packs whose proof is the oldest, so that
 //                   runs in a row go round
-//   n/t             the n-th of t parts, by the packs' uuids: t runs with n = 1 … t cover everything
-//   unverified=AGE  what was not proved within that time (7d) or since that moment; goes with a
+//   n/t             the n-th of t parts, by the packs' uuids: t runs with n = 1 … t cover
+//   everything unverified=AGE  what was not proved within that time (7d) or since that moment; goes
+//   with a
 //                   share, which is then taken from that
 //   job=N           the snapshots that job N made
 #ifndef FS_JOB_VERIFY_WORDS_H

@@ -83,7 +83,8 @@ static int print_job_record(struct catalog_conn *conn, int64_t job_id, char **re
 
 static int print_extent(const struct damage_extent *extent, void *arg, struct error *err)
 {
-    if (fprintf(arg, "%" PRIu64 " %" PRIu64 " %s\n", extent->offset, extent->length, extent->why) < 0)
+    if (fprintf(arg, "%" PRIu64 " %" PRIu64 " %s\n", extent->offset, extent->length, extent->why) <
+        0)
         return out_of_memory(err);
     return 0;
 }
