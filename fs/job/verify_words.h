@@ -10,6 +10,8 @@
 //   with a
 //                   share, which is then taken from that
 //   job=N           the snapshots that job N made
+//
+// "1/2" is always a share: a disk 2 of a VM 1 is verified as part of its VM, or by its snapshots.
 #ifndef FS_JOB_VERIFY_WORDS_H
 #define FS_JOB_VERIFY_WORDS_H
 
