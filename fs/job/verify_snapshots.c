@@ -19,33 +19,45 @@ struct collecting {
     uint64_t total;
 };
 
-// Notes every copy of a record. What has none, or none that is whole, is found by the settling.
-static int collect(struct catalog_conn *conn, const struct digest *id, enum record_kind kind,
-                   uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
-                   struct error *err)
+// Notes every copy of a record; returns their number, with a row of one of them.
+static int note_copies(struct collecting *collecting, struct catalog_conn *conn,
+                       const struct digest *id, struct chunk_location copies[COPIES_MAX],
+                       struct error *err)
 {
-    struct collecting *collecting = arg;
     struct verify *verify = collecting->verify;
-    struct chunk_location copies[COPIES_MAX];
-    int r = job_run_check(verify->run, err);
-    int n = r < 0 ? r : chunk_copies(conn, id, 0, copies, COPIES_MAX, err);
+    int n = chunk_copies(conn, id, 0, copies, COPIES_MAX, err), r = 0;
 
-    (void)kind;
-    (void)raw_length;
-    why[0] = '\0';
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; r >= 0 && i < n; i++) {
         r = row_set_add(&verify->needed, copies[i].row, err);
         if (r == 1)
             collecting->total += prove_record_bytes(&copies[i].record);
         if (r >= 0 && !row_set_has(&verify->seen, copies[i].row))
             r = row_set_add(&verify->round, copies[i].row, err);
-        if (r < 0)
-            return r;
-        // A delta is proved by what it is made against.
+    }
+    return r < 0 ? r : n;
+}
+
+// Notes a record, and what its copies that are deltas are made against. What has no copy, or none
+// that is whole, is found by the settling.
+static int collect(struct catalog_conn *conn, const struct digest *id, enum record_kind kind,
+                   uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
+                   struct error *err)
+{
+    struct collecting *collecting = arg;
+    struct chunk_location copies[COPIES_MAX], bases[COPIES_MAX];
+    int r = job_run_check(collecting->verify->run, err);
+    int n = r < 0 ? r : note_copies(collecting, conn, id, copies, err);
+
+    (void)kind;
+    (void)raw_length;
+    why[0] = '\0';
+    for (int i = 0; r >= 0 && i < n; i++) {
+        if (!digest_is_zero(&copies[i].record.base))
+            r = note_copies(collecting, conn, &copies[i].record.base, bases, err);
     }
     if (n > 0)
         *ret_row = copies[0].row;
-    return n > 0 ? 1 : n;
+    return r < 0 ? r : n > 0 ? 1 : n;
 }
 
 static int ignore_gap(const struct map_gap *gap, void *arg, struct error *err)
@@ -136,13 +148,25 @@ static int prove_suspects(struct verify *verify, struct error *err)
     return r < 0 ? r : prove_records(&pass, err);
 }
 
+static int find_job(struct verify *verify, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
+    int r = job ? catalog_read_begin(verify->engine->repository.catalog, &conn, err)
+                : error_set(err, -ENOMEM, "out of memory");
+
+    return r < 0 ? r : job_get(conn, verify->words.job_id, job, err);
+}
+
 int verify_snapshots(struct verify *verify, struct error *err)
 {
     struct snapshot_filter filter = {.context_id = verify->job->context_id,
                                      .disk_id = verify->job->disk_id,
                                      .job_id = verify->words.job_id};
-    int r = verify_list_snapshots(verify, &filter, err);
+    int r = verify->words.job_id ? find_job(verify, err) : 0;
 
+    if (r == 0)
+        r = verify_list_snapshots(verify, &filter, err);
     for (int round = 0; r == 0; round++) {
         uint64_t seen = verify->seen.count;
 
