@@ -9,8 +9,8 @@ int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row 
                    struct error *err)
 {
     static const struct query find = {
-        "find a pack", "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
-                       "  FROM packs WHERE uuid = ?1"};
+        "find a pack", "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at, "
+                       "       verified_at FROM packs WHERE uuid = ?1"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &find, &st, err);
     if (rc < 0)
@@ -29,6 +29,7 @@ int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row 
     row.raw_bytes = statement_size(st);
     row.record_count = statement_size(st);
     row.sealed_at = statement_int(st);
+    row.verified_at = statement_int(st);
     rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;

@@ -5,6 +5,7 @@
 // parents and children, and what a completion changes in vm_disks. No row is deleted here: it stays
 // for its job's record and goes with its disk or VM.
 #include "base/clock.h"
+#include "catalog/damage.h"
 #include "catalog/snapshot.h"
 #include "catalog/statement.h"
 
@@ -325,6 +326,8 @@ int snapshot_forget(struct catalog_conn *conn, int64_t id, struct error *err)
                          snapshot_name(&row, name), row.context_name, row.disk_name);
     // Forgotten children move too: each row's parent is there, or is none.
     rc = adopt_children(conn, id, row.parent_id, err);
+    if (rc == 0)
+        rc = damage_record(conn, id, NULL, 0, err);
     return rc < 0 ? rc : set_int(conn, &forget, id, clock_now(), err);
 }
 

@@ -46,8 +46,8 @@ static int insert_job(struct catalog_conn *conn, const struct job_new *job, int6
     static const struct query insert = {
         "add a job",
         "INSERT INTO backup_jobs (uuid, kind, \"trigger\", mode, context_id, disk_id, tags, "
-        "                         created_at) "
-        "VALUES (?1, ?2, ?3, nullif(?4, 'unknown'), ?5, ?6, ?7, ?8)"};
+        "                         created_at, verify_after) "
+        "VALUES (?1, ?2, ?3, nullif(?4, 'unknown'), ?5, ?6, ?7, ?8, ?9)"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &insert, &st, err);
     if (rc < 0)
@@ -60,6 +60,7 @@ static int insert_job(struct catalog_conn *conn, const struct job_new *job, int6
     statement_bind_optional(st, 6, job->disk_id);
     statement_bind_text(st, 7, job->tags ? job->tags : "", TAGS_TEXT_SIZE);
     statement_bind_int(st, 8, clock_now());
+    statement_bind_int(st, 9, job->verify_after);
     rc = statement_run(st, err);
     if (rc == 0)
         *ret_id = statement_inserted_id(st);
@@ -183,6 +184,22 @@ int job_amend(struct catalog_conn *conn, int64_t id, enum backup_mode mode, cons
     statement_bind_int(st, 1, id);
     statement_bind_key(st, 2, backup_mode_to_word(mode));
     statement_bind_text(st, 3, tags, TAGS_TEXT_SIZE);
+    rc = statement_run(st, err);
+    if (rc == 0 && statement_changes(st) == 0)
+        rc = refuse(conn, id, "a pending backup", err);
+    return rc;
+}
+
+int job_set_verify_after(struct catalog_conn *conn, int64_t id, struct error *err)
+{
+    static const struct query set = {"have a backup verified",
+                                     "UPDATE backup_jobs SET verify_after = 1 "
+                                     " WHERE id = ?1 AND state = 'pending' AND kind = 'backup'"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &set, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, id);
     rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, id, "a pending backup", err);

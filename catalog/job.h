@@ -20,6 +20,7 @@ struct job_row {
     enum job_state state;
     enum job_trigger trigger;
     enum backup_mode mode;        // backup jobs; unknown for others
+    bool verify_after;            // backup jobs: their snapshots are verified next
     int64_t context_id;           // 0 = the whole repository (upkeep jobs only)
     char context_name[NAME_SIZE]; // joined, "" when context_id is 0
     int64_t disk_id;              // the one disk it was asked for, 0 = every disk of the VM
@@ -49,6 +50,7 @@ struct job_new {
     enum job_kind kind;
     enum job_trigger trigger;
     enum backup_mode mode;
+    bool verify_after;
     int64_t context_id;
     int64_t disk_id;  // 0 = every disk
     const char *tags; // "" or comma-separated
@@ -77,6 +79,9 @@ int job_find_pending_backup(struct catalog_conn *conn, int64_t context_id, int64
 // Changes what a *pending* backup job will do when a second request joins it.
 int job_amend(struct catalog_conn *conn, int64_t id, enum backup_mode mode, const char *tags,
               struct error *err);
+
+// Has what a *pending* backup job makes verified after it.
+int job_set_verify_after(struct catalog_conn *conn, int64_t id, struct error *err);
 
 // pending → running. Disks added to the VM since get their rows.
 int job_start(struct catalog_conn *conn, int64_t id, struct error *err);

@@ -13,7 +13,7 @@
     "       j.total_bytes, j.reason, j.damage, CASE WHEN s.forgotten_at IS NULL THEN s.id END, "   \
     "       r.snapshot_name, r.target, r.safety, r.safety_job_id, r.compared_bytes, "              \
     "       r.written_bytes, r.verified_bytes, p.policy, p.kept, p.forgotten, p.skipped, "         \
-    "       CASE WHEN us.forgotten_at IS NULL THEN us.id END, u.words "                            \
+    "       CASE WHEN us.forgotten_at IS NULL THEN us.id END, u.words, j.verify_after "            \
     "  FROM backup_jobs j LEFT JOIN vm_backup_contexts c ON c.id = j.context_id "                  \
     "       LEFT JOIN vm_disks d ON d.id = j.disk_id "                                             \
     "       LEFT JOIN job_restores r ON r.job_id = j.id "                                          \
@@ -60,6 +60,7 @@ static int read_row(struct statement *st, struct job_row *ret_row, struct error 
     row.prune_skipped = statement_int(st);
     row.upkeep_snapshot_id = statement_int(st);
     statement_text(st, row.upkeep_words, sizeof(row.upkeep_words));
+    row.verify_after = statement_int(st) != 0;
     statement_expect(st, row.kind && row.state && row.trigger);
     statement_expect(st, (row.kind == JOB_BACKUP) == (row.mode != BACKUP_MODE_UNKNOWN));
     statement_expect(st, row.context_id != 0 || job_kind_is_upkeep(row.kind));

@@ -112,6 +112,7 @@ static int read_pack(struct statement *st, struct pack_row *ret_row, struct erro
     row.raw_bytes = statement_size(st);
     row.record_count = statement_size(st);
     row.sealed_at = statement_int(st);
+    row.verified_at = statement_int(st);
     int rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;
@@ -124,11 +125,11 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
 {
     static const char what[] = "list packs";
     static const struct query all = {
-        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
-              "  FROM packs ORDER BY id"};
+        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at, "
+              "       verified_at FROM packs ORDER BY id"};
     static const struct query of_job = {
-        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at "
-              "  FROM packs WHERE job_id = ?1 ORDER BY id"};
+        what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at, "
+              "       verified_at FROM packs WHERE job_id = ?1 ORDER BY id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, provisional_of ? &of_job : &all, &st, err);
     if (rc < 0)

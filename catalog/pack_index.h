@@ -28,6 +28,7 @@ struct pack_row {
     uint64_t raw_bytes; // content of its chunk records, decoded
     uint64_t record_count;
     int64_t sealed_at;
+    int64_t verified_at; // when every record was last read and proved, or marked; 0 = never
 };
 
 struct chunk_row { // one record of any kind

@@ -209,6 +209,8 @@ json_t *job_to_json(const struct job_row *row)
     put_size(&object, "total_bytes", row->total_bytes);
     put_text_or_null(&object, "reason", row->reason);
     put(&object, "damage", json_boolean(row->damage));
+    if (row->kind == JOB_BACKUP)
+        put(&object, "verify_after", json_boolean(row->verify_after));
     if (row->kind == JOB_RESTORE)
         put(&object, "restore", restore_to_json(row));
     if (row->kind == JOB_PRUNE)
@@ -290,6 +292,8 @@ json_t *snapshot_to_json(const struct snapshot_row *row)
     put_content(&object, row);
     put(&object, "protected", json_boolean(row->protected));
     put_time(&object, "forgotten_at", row->forgotten_at);
+    put(&object, "damaged", json_boolean(row->damaged));
+    put_time(&object, "verified_at", row->verified_at);
     return object_end(&object);
 }
 
@@ -310,6 +314,12 @@ json_t *stats_to_json(const struct catalog_stats *stats)
     put_size(&object, "stored_bytes", stats->stored_bytes);
     put_int(&object, "packs", stats->packs);
     put_int(&object, "records", stats->records);
+    put_int(&object, "damaged_snapshots", stats->damaged_snapshots);
+    put_int(&object, "lost_records", stats->lost_records);
+    put_int(&object, "unverified_snapshots", stats->unverified_snapshots);
+    put_size(&object, "unverified_bytes", stats->unverified_bytes);
+    put_time(&object, "last_verified_at", stats->last_verified_at);
+    put_time(&object, "oldest_verified_at", stats->oldest_verified_at);
     put_time(&object, "last_success_at", stats->last_success_at);
     return object_end(&object);
 }

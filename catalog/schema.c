@@ -74,6 +74,8 @@ static const char version_1[] =
     "  total_bytes INTEGER NOT NULL DEFAULT 0 CHECK (total_bytes >= 0),"
     "  reason TEXT NOT NULL DEFAULT '',"
     "  damage INTEGER NOT NULL DEFAULT 0 CHECK (damage IN (0, 1)),"
+    // Its completion starts a verification of the snapshots it made.
+    "  verify_after INTEGER NOT NULL DEFAULT 0 CHECK (verify_after IN (0, 1)),"
     "  CHECK ((kind = 'backup') = (mode IS NOT NULL)),"
     "  CHECK (context_id IS NOT NULL OR kind IN ('verify', 'gc', 'check')),"
     "  CHECK (state <> 'pending' OR started_at IS NULL),"
@@ -214,7 +216,7 @@ static const char version_1[] =
     "  raw_bytes INTEGER NOT NULL CHECK (raw_bytes >= 0),"
     "  record_count INTEGER NOT NULL CHECK (record_count >= 0),"
     "  sealed_at INTEGER NOT NULL,"
-    "  verified_at INTEGER" // when every record of it was last proved
+    "  verified_at INTEGER" // when every record of it was last read and proved, or marked
     ") STRICT;"
     "CREATE INDEX packs_by_job ON packs (job_id);"
 

@@ -18,7 +18,8 @@
     "b.taken_at, "                                                                                 \
     "       b.capacity, b.chunk_size, b.digest, b.record, b.change_id, b.data_bytes, "             \
     "b.read_bytes, "                                                                               \
-    "       b.changed_bytes, b.new_bytes, b.protected, b.forgotten_at "                            \
+    "       b.changed_bytes, b.new_bytes, b.protected, b.forgotten_at, b.verified_at, "            \
+    "       EXISTS (SELECT 1 FROM snapshot_damage g WHERE g.snapshot_id = b.id) "                  \
     "  FROM backup_disks b JOIN vm_disks d ON d.id = b.disk_id "                                   \
     "       JOIN vm_backup_contexts c ON c.id = b.context_id "                                     \
     "       JOIN backup_jobs j ON j.id = b.job_id "                                                \
@@ -93,6 +94,8 @@ static int read_row(struct statement *st, struct snapshot_row *ret_row, struct e
     row.new_bytes = statement_size(st);
     row.protected = statement_int(st) != 0;
     row.forgotten_at = statement_int(st);
+    row.verified_at = statement_int(st);
+    row.damaged = statement_int(st) != 0;
     bool completed = row.state == JOB_COMPLETED;
     statement_expect(st, completed == (row.chain_number && row.number && row.kind));
     int rc = statement_check_row(st, err);

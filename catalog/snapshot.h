@@ -53,6 +53,8 @@ struct snapshot_row { // a per-disk row, completed or not
     uint64_t new_bytes;     // what it added to the repository: stored records, headers, indexes
     bool protected;
     int64_t forgotten_at; // 0 = it is there
+    int64_t verified_at;  // when its map and all its content were last found whole; 0 = never
+    bool damaged;         // some of it cannot be read: damage.h says what
 };
 
 // "0003-incr-20261121T065500Z", "chain-0002". Return `name`.

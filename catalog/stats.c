@@ -75,6 +75,51 @@ static int read_packs(struct catalog_conn *conn, struct catalog_stats *stats, st
     return statement_check_row(st, err);
 }
 
+static int read_damage(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
+{
+    static const struct query counts = {
+        "count what is damaged",
+        "SELECT (SELECT count(DISTINCT snapshot_id) FROM snapshot_damage), "
+        "       (SELECT count(DISTINCT c.id) FROM chunks c INDEXED BY chunks_damaged "
+        "         WHERE c.damaged_at IS NOT NULL AND NOT EXISTS "
+        "               (SELECT 1 FROM chunks w CROSS JOIN packs p ON p.id = w.pack_id "
+        "                 WHERE w.id = c.id AND w.damaged_at IS NULL AND p.job_id IS NULL))"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &counts, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    stats->damaged_snapshots = statement_int(st);
+    stats->lost_records = statement_int(st);
+    return 0;
+}
+
+static int read_proofs(struct catalog_conn *conn, struct catalog_stats *stats, struct error *err)
+{
+    static const struct query times = {
+        "look when what was verified",
+        "SELECT p.unverified, max(p.last, s.last), p.oldest, s.unverified FROM "
+        "  (SELECT coalesce(sum(iif(verified_at IS NULL, file_bytes, 0)), 0) AS unverified, "
+        "          coalesce(max(verified_at), 0) AS last, "
+        "          iif(count(verified_at) = count(*), min(verified_at), 0) AS oldest "
+        "     FROM packs) p, "
+        "  (SELECT coalesce(max(verified_at), 0) AS last, "
+        "          count(*) - count(verified_at) AS unverified FROM backup_disks "
+        "    WHERE state = 'completed' AND forgotten_at IS NULL) s"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &times, &st, err);
+    if (rc == 0)
+        rc = statement_step(st, err);
+    if (rc < 0)
+        return rc;
+    stats->unverified_bytes = statement_size(st);
+    stats->last_verified_at = statement_int(st);
+    stats->oldest_verified_at = statement_int(st);
+    stats->unverified_snapshots = statement_int(st);
+    return statement_check_row(st, err);
+}
+
 int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats, struct error *err)
 {
     struct catalog_stats stats = {0};
@@ -85,6 +130,10 @@ int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats
         rc = read_jobs(conn, &stats, err);
     if (rc == 0)
         rc = read_packs(conn, &stats, err);
+    if (rc == 0)
+        rc = read_damage(conn, &stats, err);
+    if (rc == 0)
+        rc = read_proofs(conn, &stats, err);
     if (rc == 0)
         *ret_stats = stats;
     return rc;

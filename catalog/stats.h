@@ -21,7 +21,12 @@ struct catalog_stats {
     uint64_t unique_bytes; // content of the stored chunks, decoded
     uint64_t stored_bytes; // pack files
     int64_t packs, records;
-    int64_t last_success_at; // newest completed backup job, 0 = never
+    int64_t damaged_snapshots, lost_records; // see catalog/damage.h
+    int64_t unverified_snapshots;            // never found whole by a verification of their own
+    uint64_t unverified_bytes;               // of packs that were never verified
+    int64_t last_verified_at;                // of any pack or snapshot, 0 = never
+    int64_t oldest_verified_at; // of the pack whose proof is the oldest, 0 = some never were
+    int64_t last_success_at;    // newest completed backup job, 0 = never
 };
 
 int catalog_stats_get(struct catalog_conn *conn, struct catalog_stats *ret_stats,

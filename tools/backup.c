@@ -14,7 +14,7 @@
 
 struct backup_choices {
     char words[WORDS_SIZE]; // as the trigger takes them
-    bool no_wait;
+    bool no_wait, verify_after;
 };
 
 static int backup_add_word(struct backup_choices *choices, const char *key, const char *value,
@@ -40,6 +40,9 @@ static int backup_take(struct backup_choices *choices, int option, struct error 
     case 't': // checked here, so that a blank in it cannot become another word
         return name_check_tag(optarg, err) < 0 ? -EINVAL
                                                : backup_add_word(choices, "tag=", optarg, err);
+    case 'V':
+        choices->verify_after = true;
+        return backup_add_word(choices, "verify_after=1", "", err);
     case 'n':
         choices->no_wait = true;
         return 0;
@@ -54,6 +57,7 @@ static int backup_parse(int argc, char **argv, struct backup_choices *choices, s
                                           {"incremental", no_argument, NULL, 'I'},
                                           {"tag", required_argument, NULL, 't'},
                                           {"scheduled", no_argument, NULL, 'S'},
+                                          {"verify-after", no_argument, NULL, 'V'},
                                           {"no-wait", no_argument, NULL, 'n'},
                                           OPTIONS_HELP,
                                           OPTIONS_END};
@@ -66,6 +70,11 @@ static int backup_parse(int argc, char **argv, struct backup_choices *choices, s
 
 struct backup_report {
     bool one_disk; // how that ended is what the command's error says
+};
+
+struct backup_follower {
+    char words[32];
+    int64_t job_id;
 };
 
 static int backup_print_disk(const struct snapshot_row *row, void *arg, struct error *err)
@@ -107,6 +116,48 @@ static int backup_follow(struct owner *owner, int64_t job_id, const char *name, 
     return r < 0 ? r : printed;
 }
 
+static int backup_note_follower(const struct job_row *job, void *arg, struct error *err)
+{
+    struct backup_follower *follower = arg;
+    (void)err;
+    if (strcmp(job->upkeep_words, follower->words) == 0)
+        follower->job_id = job->id;
+    return 0;
+}
+
+// The verification that was recorded with the end of the backup.
+static int backup_find_follower(struct owner *owner, int64_t job_id, int64_t *ret_id,
+                                struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct job_filter filter = {.kind = JOB_VERIFY};
+    struct backup_follower follower = {0};
+    snprintf(follower.words, sizeof(follower.words), "job=%" PRId64, job_id);
+    int r = catalog_read_begin(owner_catalog(owner), &conn, err);
+    if (r == 0)
+        r = job_each(conn, &filter, backup_note_follower, &follower, err);
+    *ret_id = follower.job_id;
+    return r;
+}
+
+static int backup_verify(struct owner *owner, int64_t job_id, const char *name, struct error *err)
+{
+    AUTO_FREE struct job_row *job = calloc(1, sizeof(*job));
+    int64_t verify_id = 0;
+    if (!job)
+        return error_set_errno(err, -ENOMEM, "cannot follow the verification");
+    int r = backup_find_follower(owner, job_id, &verify_id, err);
+    if (r == 0 && verify_id == 0)
+        r = error_set(err, -ENOENT, "the verification of job %" PRId64 " is not there", job_id);
+    if (r == 0)
+        r = job_follow(owner, verify_id, name, job, err);
+    if (r == 0)
+        printf("%s: verified\n", name);
+    else
+        error_prefix(err, "verification (job %" PRId64 ")", verify_id);
+    return r;
+}
+
 static int backup_named(const char *repo, const char *name, const struct backup_choices *choices,
                         struct error *err)
 {
@@ -133,7 +184,7 @@ static int backup_named(const char *repo, const char *name, const struct backup_
         return 0;
     }
     r = backup_follow(owner, job_id, name, err);
-    return r;
+    return r == 0 && choices->verify_after ? backup_verify(owner, job_id, name, err) : r;
 }
 
 static int backup_run(int argc, char **argv, struct error *err)
@@ -167,6 +218,8 @@ const struct command backup_command = {
         "  --incremental  go on with the chain; an error where it cannot go on\n"
         "  --tag=TAG      record a tag with the job and its snapshots; may be repeated\n"
         "  --scheduled    record the job as scheduled, for cron and timers\n"
+        "  --verify-after verify what the job made, as a job of its own, and wait for it too;\n"
+        "                 exit status 3 when that finds damage\n"
         "  --no-wait      return when the job is accepted; only while mounted\n"
         "  --help         show this text\n",
     .run = backup_run,

@@ -65,10 +65,11 @@ static char *listed_state(const struct snapshot_row *row)
     char *text;
     const char *state = row->forgotten_at > 0 ? STATE_FORGOTTEN : job_state_to_word(row->state);
     bool manual = row->trigger == TRIGGER_MANUAL;
-    if (asprintf(&text, "%s%s%s%s%s%s%s%s%s", state, manual ? "" : ", ",
+    if (asprintf(&text, "%s%s%s%s%s%s%s%s%s%s", state, manual ? "" : ", ",
                  manual ? "" : job_trigger_to_word(row->trigger),
-                 row->protected ? ", protected" : "", row->tags[0] ? " [" : "", row->tags,
-                 row->tags[0] ? "]" : "", row->reason[0] ? ": " : "", row->reason) < 0)
+                 row->protected ? ", protected" : "", row->damaged ? ", DAMAGED" : "",
+                 row->tags[0] ? " [" : "", row->tags, row->tags[0] ? "]" : "",
+                 row->reason[0] ? ": " : "", row->reason) < 0)
         return NULL;
     return text;
 }

@@ -8,6 +8,7 @@
 #include "fs/job/disk_backup.h"
 #include "fs/job/disk_reader.h"
 #include "fs/job/prune.h"
+#include "fs/job/verify_job.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +81,7 @@ struct job_plan {
     const struct job_row *job;
     struct catalog_conn *conn; // while the disks are listed
     struct disk_plan *disks;
-    int64_t prune_id; // the job that follows, recorded with the end of this one; 0 = none
+    int64_t prune_id, verify_id; // jobs that follow, recorded with the end of this one; 0 = none
 };
 
 static int plan_row(const struct snapshot_row *row, void *arg, struct error *err)
@@ -198,6 +199,7 @@ static int run_disk(struct job_plan *plan, struct disk_plan *disk, bool ends_job
     if (r == 0) {
         r = disk_backup(&backup, err);
         plan->prune_id = backup.prune_id;
+        plan->verify_id = backup.verify_id;
     }
     if (r < 0) {
         error_prefix(err, "%s/%s", disk->disk.context_name, disk->disk.name);
@@ -262,6 +264,8 @@ void backup_job(struct engine *engine, struct job_run *run, const struct job_row
     end_job(engine, run, r, &err);
     if (r == 0 && plan.prune_id)
         prune_follow(engine, run, plan.prune_id);
+    if (r == 0 && plan.verify_id)
+        verify_follow(engine, plan.verify_id);
 }
 
 // --- the safety backup of a restore

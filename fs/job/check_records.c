@@ -1,59 +1,60 @@
 // SPDX-License-Identifier: MIT
 //
-// Every record of every pack: header, checksums, decoding, SHA-256. A task is a pack; workers prove
-// packs beside each other while this thread takes their results in order and tells them.
-//
-// Threads: a task's members are the worker's from submit to wait, the caller's before and after.
-// Workers use the store and lease readers of their own; findings are told by the caller alone.
+// Every record of every pack: header, checksums, decoding, SHA-256. The pass is prove_records();
+// here its findings are told.
 #include "fs/job/check_state.h"
 
-#include "base/pool.h"
 #include "catalog/check_rows.h"
-#include "fs/store/pack_scan.h"
+#include "fs/job/prove_records.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#define TASKS_MAX 32
 #define NAMED_RECORDS 3 // of a damaged pack; the rest is counted
 
-struct proof {
-    struct pool_task task; // first
+struct record_check {
     struct check *check;
-    struct pack_row pack;
-    struct chunk_row *records;
-    size_t count, room;
-    uint64_t damaged, baseless;
+    uint64_t part; // bytes of the pack at hand that were proved
+    uint64_t damaged, superseded, baseless;
     char sentences[NAMED_RECORDS][ERROR_MESSAGE_MAX];
-    int result;
-    struct error err;
 };
 
-static int note_record(const struct chunk_row *row, void *arg, struct error *err)
+static int tell(struct record_check *records, const char *uuid, struct error *err)
 {
-    struct proof *proof = arg;
+    struct check *check = records->check;
+    char subject[UUID_TEXT_SIZE + 8];
+    int r = check_pack_known(check, uuid, err);
 
-    if (proof->count == proof->room) {
-        size_t room = proof->room ? proof->room * 2 : 1024;
-        void *grown = reallocarray(proof->records, room, sizeof(*proof->records));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for the records of a pack");
-        proof->records = grown;
-        proof->room = room;
-    }
-    proof->records[proof->count++] = *row;
+    if (r <= 0) // removed while we looked
+        return r;
+    snprintf(subject, sizeof(subject), "pack %s", uuid);
+    for (size_t i = 0; i < records->damaged && i < NAMED_RECORDS; i++)
+        check_tell(check, CHECK_DAMAGE, subject, "%s", records->sentences[i]);
+    if (records->damaged > NAMED_RECORDS)
+        check_tell(check, CHECK_DAMAGE, subject, "%" PRIu64 " more records of it are damaged",
+                   records->damaged - NAMED_RECORDS);
+    if (records->superseded > 0)
+        check_tell(check, CHECK_LEFTOVER, subject,
+                   "%" PRIu64 " records of it are damaged and stand whole elsewhere",
+                   records->superseded);
+    if (records->baseless > 0)
+        check_tell(check, CHECK_LEFTOVER, subject,
+                   "%" PRIu64 " deltas of it have no base in any pack", records->baseless);
     return 0;
 }
 
-static int read_rows(struct proof *proof, struct error *err)
+// 1 when the record was known to be damaged and has a copy that is not.
+static int is_superseded(struct check *check, const struct chunk_location *copy, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    int r = catalog_read_begin(proof->check->viewer.catalog, &conn, err);
+    struct chunk_location best;
+    int r = copy->damaged ? catalog_read_begin(check->viewer.catalog, &conn, err) : 0;
 
-    return r < 0 ? r : chunk_each_of_pack(conn, proof->pack.id, note_record, proof, err);
+    if (r < 0 || !copy->damaged)
+        return r;
+    r = chunk_lookup(conn, &copy->record.id, 0, &best, err);
+    return r == 1 ? !best.damaged : r;
 }
 
 static bool is_plain(const struct chunk_copy *copy, const void *arg)
@@ -78,117 +79,56 @@ static int is_baseless(struct check *check, const struct chunk_row *row, struct 
     return r < 0 ? r : r == 0;
 }
 
-static int prove_one(struct proof *proof, struct pack_decoder *decoder, const struct chunk_row *row,
-                     struct error *err)
+static int take(const struct proved_slice *slice, void *arg, struct error *err)
 {
-    struct chunk_location location = {.record = *row, .pack_id = proof->pack.id};
-    struct error local = ERROR_INIT;
-
-    memcpy(location.pack_uuid, proof->pack.uuid, sizeof(location.pack_uuid));
-    int r = pack_scan_prove(proof->check->store, decoder, &location, &local);
-    if (r != -ERROR_CORRUPT && r != -EPROTONOSUPPORT)
-        return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
-    r = is_baseless(proof->check, row, err);
-    if (r != 0) {
-        proof->baseless++;
-        return r < 0 ? r : 0;
-    }
-    if (proof->damaged < NAMED_RECORDS)
-        snprintf(proof->sentences[proof->damaged], ERROR_MESSAGE_MAX, "%s", error_message(&local));
-    proof->damaged++;
-    return 0;
-}
-
-static void prove_pack(struct pool_task *task, unsigned worker)
-{
-    struct proof *proof = (struct proof *)task;
-    AUTO(pack_scan_decoder_free) struct pack_decoder *decoder = NULL;
-
-    (void)worker;
-    proof->result = read_rows(proof, &proof->err);
-    if (proof->result == 0)
-        proof->result = pack_scan_decoder_new(&decoder, &proof->err);
-    for (size_t i = 0; proof->result == 0 && i < proof->count; i++)
-        proof->result = prove_one(proof, decoder, &proof->records[i], &proof->err);
-}
-
-static int take_result(struct proof *proof, struct error *err)
-{
-    struct check *check = proof->check;
-    char subject[UUID_TEXT_SIZE + 8];
-    int r = proof->result;
-
-    check->result.proved_bytes += proof->pack.file_bytes;
-    if (r < 0)
-        return error_set(err, r, "%s", error_message(&proof->err));
-    if (proof->damaged + proof->baseless == 0)
-        return 0;
-    r = check_pack_known(check, proof->pack.uuid, err);
-    if (r <= 0) // removed while we looked
-        return r;
-    snprintf(subject, sizeof(subject), "pack %s", proof->pack.uuid);
-    for (size_t i = 0; i < proof->damaged && i < NAMED_RECORDS; i++)
-        check_tell(check, CHECK_DAMAGE, subject, "%s", proof->sentences[i]);
-    if (proof->damaged > NAMED_RECORDS)
-        check_tell(check, CHECK_DAMAGE, subject, "%" PRIu64 " more records of it are damaged",
-                   proof->damaged - NAMED_RECORDS);
-    if (proof->baseless > 0)
-        check_tell(check, CHECK_LEFTOVER, subject,
-                   "%" PRIu64 " deltas of it have no base in any pack", proof->baseless);
-    return 0;
-}
-
-static void submit(struct check *check, struct pool *pool, struct proof *proof, size_t number)
-{
-    void *records = proof->records;
-    size_t room = proof->room;
-
-    memset(proof, 0, sizeof(*proof));
-    proof->task.run = prove_pack;
-    proof->check = check;
-    proof->pack = check->packs[number];
-    proof->records = records;
-    proof->room = room;
-    pool_submit(pool, &proof->task);
-}
-
-static int prove_all(struct check *check, struct pool *pool, struct proof *proofs, size_t tasks,
-                     struct error *err)
-{
-    size_t submitted = 0, taken = 0;
+    struct record_check *records = arg;
+    struct check_result *result = &records->check->result;
     int r = 0;
 
-    // After an error what is under way is waited for and nothing more begun.
-    while (taken < submitted || (r == 0 && submitted < check->pack_count)) {
-        if (r == 0 && submitted < check->pack_count && submitted - taken < tasks) {
-            submit(check, pool, &proofs[submitted % tasks], submitted);
-            submitted++;
+    for (size_t i = 0; r >= 0 && i < slice->count; i++) {
+        if (!slice->why[i])
             continue;
-        }
-        struct proof *proof = &proofs[taken++ % tasks];
-        pool_wait(pool, &proof->task);
-        if (r == 0)
-            r = take_result(proof, err);
-        if (r == 0)
-            r = check_progress(check, CHECK_STEP_RECORDS, check->result.proved_bytes,
-                               check->result.pack_bytes, err);
+        r = is_superseded(records->check, &slice->records[i], err);
+        records->superseded += r == 1;
+        if (r != 0)
+            continue;
+        r = is_baseless(records->check, &slice->records[i].record, err);
+        records->baseless += r == 1;
+        if (r != 0)
+            continue;
+        if (records->damaged < NAMED_RECORDS)
+            snprintf(records->sentences[records->damaged], ERROR_MESSAGE_MAX, "%s", slice->why[i]);
+        records->damaged++;
     }
-    return r;
+    records->part += slice->bytes;
+    if (slice->last) {
+        if (r >= 0 && records->damaged + records->superseded + records->baseless > 0)
+            r = tell(records, slice->pack->uuid, err);
+        result->proved_bytes += slice->pack->file_bytes;
+        records->part = records->damaged = records->superseded = records->baseless = 0;
+    }
+    return r < 0 ? r
+                 : check_progress(records->check, CHECK_STEP_RECORDS,
+                                  result->proved_bytes + records->part, result->pack_bytes, err);
 }
 
 int check_records(struct check *check, struct error *err)
 {
     AUTO(pool_free) struct pool *pool = NULL;
+    AUTO_FREE struct record_check *records = calloc(1, sizeof(*records));
+    struct prove_pass pass = {.store = check->store,
+                              .catalog = check->viewer.catalog,
+                              .packs = check->packs,
+                              .pack_count = check->pack_count,
+                              .take = take,
+                              .arg = records};
     unsigned workers =
         check->options->workers ? check->options->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    size_t tasks = workers + 1 < TASKS_MAX ? workers + 1 : TASKS_MAX;
-    struct proof *proofs = calloc(tasks, sizeof(*proofs));
-    int r = proofs ? pool_new(workers, &pool, err) : error_set(err, -ENOMEM, "out of memory");
+    int r = records ? pool_new(workers, &pool, err) : error_set(err, -ENOMEM, "out of memory");
 
-    if (r == 0)
-        r = prove_all(check, pool, proofs, tasks, err);
-    for (size_t i = 0; proofs && i < tasks; i++)
-        free(proofs[i].records);
-    free(proofs);
-    return r;
+    if (r < 0)
+        return r;
+    records->check = check;
+    pass.pool = pool;
+    return prove_records(&pass, err);
 }

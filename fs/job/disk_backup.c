@@ -6,8 +6,10 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "catalog/pack_index.h"
+#include "fs/job/backup_damage.h"
 #include "fs/job/disk_reader.h"
 #include "fs/job/prune.h"
+#include "fs/job/verify_job.h"
 #include "fs/store/snapshot_record.h"
 
 #include <stdio.h>
@@ -19,6 +21,7 @@ struct work {
     struct store *store;
     struct store_writer *writer;
     struct disk_read read;
+    struct backup_damage damage;
 
     bool continues; // an incremental: chain and parent are there
     struct chain_row chain;
@@ -143,6 +146,12 @@ static int decide(struct work *work, struct error *err)
 
 // --- 2. reading
 
+// A node that is damaged and not marked would pass for stored when it is made anew.
+static void note_parent_lost(void *engine)
+{
+    damage_notes_flush(engine);
+}
+
 static int read_once(struct work *work, bool believe_cache, struct fingerprint_writer *cache,
                      struct error *err)
 {
@@ -157,6 +166,9 @@ static int read_once(struct work *work, bool believe_cache, struct fingerprint_w
                                     .writer = work->writer,
                                     .chunk_size = disk->chunk_size,
                                     .fingerprints = cache,
+                                    .lost = &work->damage.lost,
+                                    .parent_lost = note_parent_lost,
+                                    .arg = backup->engine,
                                     .parent_root = work->continues ? &work->parent.digest : NULL};
     struct fingerprint_reader *parent = NULL;
     int r = 0;
@@ -343,12 +355,16 @@ static int complete_in(struct work *work, struct catalog_conn *conn, struct erro
 
     if (r == 0)
         r = pack_make_durable(conn, backup->job->id, err);
+    if (r == 0)
+        r = backup_damage_apply(&work->damage, conn, backup->snapshot_id, err);
     if (r == 0 && backup->ends_job) {
         uint64_t done = atomic_load(&backup->run->done_bytes);
         atomic_store(&backup->run->total_bytes, done);
         r = job_end(conn, backup->job->id, JOB_COMPLETED, "", done, done, err);
         if (r == 0 && backup->job->trigger == TRIGGER_SCHEDULED)
             r = prune_record_follower(conn, backup->job, &backup->prune_id, err);
+        if (r == 0)
+            r = verify_record_follower(conn, backup->job, &backup->verify_id, err);
     }
     return r;
 }
@@ -394,11 +410,17 @@ static int run_steps(struct work *work, struct error *err)
     int r = decide(work, err);
 
     if (r == 0)
+        r = backup_damage_begin(&work->damage, work->backup->engine, err);
+    if (r == 0)
         r = store_writer_open(work->store, work->backup->job->id, &work->writer, err);
     if (r == 0)
         r = read_disk(work, &cache, err);
     if (r == 0)
         r = record_snapshot(work, err);
+    if (r == 0)
+        r = backup_damage_review(&work->damage, work->backup->engine, work->backup->run,
+                                 work->backup->job->id, &work->read.root, work->chain.capacity,
+                                 work->chain.chunk_size, err);
     if (r == 0)
         r = job_run_check(work->backup->run, err); // the last moment to cancel
     if (r == 0) {
@@ -423,6 +445,7 @@ int disk_backup(struct disk_backup *backup, struct error *err)
     new_uuid(work->uuid);
     int r = run_steps(work, err);
     store_writer_close(work->writer);
+    backup_damage_deinit(&work->damage);
     free(work);
     return r;
 }

@@ -26,7 +26,8 @@ struct disk_backup {
 
     // result
     int64_t snapshot_id;
-    int64_t prune_id; // the pending prune that follows a scheduled job this has ended; 0 = none
+    int64_t prune_id;  // the pending prune that follows a scheduled job this has ended; 0 = none
+    int64_t verify_id; // the pending verification that follows it; 0 = none
 };
 
 // 0, or why the disk has no snapshot; nothing of it is visible then.

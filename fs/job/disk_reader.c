@@ -150,7 +150,8 @@ static int work_on_chunk(struct batch *batch, uint32_t i, unsigned worker,
     }
     out->fingerprint =
         fingerprint_of(data, reader->chunk_size, store_config(store)->fingerprint_secret);
-    out->believed = looks_unchanged(batch, i);
+    bool lost = reader->read->lost && lost_ids_have(reader->read->lost, &batch->parent_ids[i]);
+    out->believed = !lost && looks_unchanged(batch, i);
     if (out->believed && i != batch->prove) {
         out->fate = CHUNK_SAME;
         out->id = batch->parent_ids[i];
@@ -159,7 +160,7 @@ static int work_on_chunk(struct batch *batch, uint32_t i, unsigned worker,
     int r = chunk_coder_id(coder, RECORD_CHUNK, data, reader->chunk_size, &out->id, &batch->err);
     if (r < 0)
         return r;
-    if (digest_equal(&out->id, &batch->parent_ids[i])) {
+    if (!lost && digest_equal(&out->id, &batch->parent_ids[i])) {
         out->fate = CHUNK_SAME;
         return 0;
     }
@@ -300,6 +301,8 @@ static void lose_parent(struct reader *reader, const struct error *err)
     job_run_log(reader->read->run, "the parent's map cannot be read, everything is hashed: %s",
                 error_message(err));
     reader->parent = map_reader_close(reader->parent);
+    if (reader->read->parent_lost)
+        reader->read->parent_lost(reader->read->arg);
 }
 
 // Looks up what the parent says of a leaf.
@@ -516,8 +519,7 @@ static void open_parent(struct reader *reader)
 
     if (read->parent_root && map_reader_open(read->store, read->parent_root, reader->capacity,
                                              read->chunk_size, &reader->parent, &err) < 0)
-        job_run_log(read->run, "the parent's map cannot be read, everything is hashed: %s",
-                    error_message(&err));
+        lose_parent(reader, &err);
 }
 
 int disk_read(struct disk_read *read, struct error *err)

@@ -16,6 +16,7 @@
 
 #include "base/pool.h"
 #include "fs/job/job_run.h"
+#include "fs/job/lost_ids.h"
 #include "fs/source/source.h"
 #include "fs/store/fingerprint_cache.h"
 #include "fs/store/map.h"
@@ -31,6 +32,9 @@ struct disk_read {
     const struct digest *parent_root;               // NULL: no parent
     struct fingerprint_reader *parent_fingerprints; // NULL: hash everything
     struct fingerprint_writer *fingerprints;        // NULL: write no cache
+    const struct lost_ids *lost; // stored again where they are met, also when they are the parent's
+    void (*parent_lost)(void *arg); // its map cannot be read; NULL: nobody wants to know
+    void *arg;
 
     // what was found
     struct digest root;

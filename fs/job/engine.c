@@ -22,6 +22,7 @@ static int start(struct engine *engine, const struct engine_options *options, st
 {
     int r = source_forbid(engine->repository.dir, "it is in the repository itself", err);
 
+    store_on_damage(engine->repository.store, damage_note, &engine->damage_notes);
     if (r == 0)
         r = events_start(engine, &engine->events, err);
     if (r == 0)
@@ -50,6 +51,7 @@ int engine_open(const char *repo_dir, const struct engine_options *options,
     pthread_mutexattr_destroy(&attr);
     pthread_cond_init(&engine->work, NULL);
     pthread_cond_init(&engine->ended, NULL);
+    damage_notes_init(&engine->damage_notes);
 
     int r = repository_open_owner(repo_dir, options->command, options->mountpoint, &store_options,
                                   &engine->repository, ret_owner, err);
@@ -71,9 +73,11 @@ struct engine *engine_close(struct engine *engine)
         return NULL;
     queue_stop(engine);
     engine->events = events_stop(engine->events);
+    damage_notes_flush(engine);
     repository_close(&engine->repository);
     pthread_cond_destroy(&engine->work);
     pthread_cond_destroy(&engine->ended);
+    damage_notes_deinit(&engine->damage_notes);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
     return NULL;
@@ -131,10 +135,12 @@ static int join_pending(struct catalog_conn *conn, const struct job_row *pending
     r = tags_join(wider.tags, request->tags, err);
     if (r < 0)
         return r;
-    if (wider.mode == pending->mode && strcmp(wider.tags, pending->tags) == 0)
-        return 1;
     if (wider.mode != pending->mode && backup_check_request(conn, &wider, NULL) < 0)
         return 0;
+    if (request->verify_after && !pending->verify_after)
+        r = job_set_verify_after(conn, pending->id, err);
+    if (r < 0 || (wider.mode == pending->mode && strcmp(wider.tags, pending->tags) == 0))
+        return r < 0 ? r : 1;
     r = job_amend(conn, pending->id, wider.mode, wider.tags, err);
     return r < 0 ? r : 1;
 }
@@ -147,7 +153,8 @@ static int insert_backup(struct catalog_conn *conn, const struct backup_request 
                           .mode = request->mode,
                           .context_id = request->context_id,
                           .disk_id = request->disk_id,
-                          .tags = request->tags};
+                          .tags = request->tags,
+                          .verify_after = request->verify_after};
     return job_insert(conn, &job, ret_job_id, err);
 }
 

@@ -12,6 +12,7 @@
 #define FS_JOB_ENGINE_STATE_H
 
 #include "base/pool.h"
+#include "fs/job/damage_notes.h"
 #include "fs/job/engine.h"
 #include "fs/job/events.h"
 #include "fs/job/job_run.h"
@@ -32,6 +33,8 @@ struct engine {
     pthread_t *threads;
     unsigned thread_count;
     unsigned vm_jobs_max; // that run at once; there are more threads, so that upkeep has one too
+
+    struct damage_notes damage_notes; // has a lock of its own
 
     pthread_mutex_t lock;
     // guarded by lock

@@ -116,6 +116,8 @@ static void tick(struct events *events)
         look_at_run(events, runs[i]);
         job_run_unref(runs[i]);
     }
+    if (events->ticks % TICKS_PER_RECORD == 0)
+        damage_notes_flush(events->engine);
     events->ticks++;
 }
 

@@ -106,6 +106,14 @@ static int set_trigger(struct backup_request *request, const char *word, struct 
     return 0;
 }
 
+static int set_verify_after(struct backup_request *request, const char *value, struct error *err)
+{
+    if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
+        return error_set(err, -EINVAL, "verify_after=%s: use 1, or 0 to go without", value);
+    request->verify_after = *value == '1';
+    return 0;
+}
+
 static int backup_word(struct backup_request *request, const char *word, struct error *err)
 {
     enum backup_mode mode = backup_mode_from_word(word);
@@ -116,8 +124,11 @@ static int backup_word(struct backup_request *request, const char *word, struct 
         return tags_add(request->tags, word + 4, err);
     if (strncmp(word, "trigger=", 8) == 0)
         return set_trigger(request, word + 8, err);
+    if (strncmp(word, "verify_after=", 13) == 0)
+        return set_verify_after(request, word + 13, err);
     return error_set(err, -EINVAL,
-                     "unknown word '%s': use auto, full, incremental, tag=X or trigger=scheduled",
+                     "unknown word '%s': use auto, full, incremental, tag=X, trigger=scheduled or "
+                     "verify_after=1",
                      word);
 }
 

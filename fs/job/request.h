@@ -17,11 +17,12 @@ struct backup_request {
     enum backup_mode mode;
     enum job_trigger trigger;
     char tags[TAGS_TEXT_SIZE]; // comma-separated, each once
+    bool verify_after;         // the snapshots it makes
 };
 
-// WORDS := [auto|full|incremental] [tag=X]… [trigger=manual|scheduled], blanks between, in any
-// order, each option but tag at most once. Nothing at all is auto, manual. Sets mode, trigger and
-// tags; leaves the ids alone. -EINVAL "unknown word 'x'".
+// WORDS := [auto|full|incremental] [tag=X]… [trigger=manual|scheduled] [verify_after=0|1], blanks
+// between, in any order, mode and trigger at most once. Nothing at all is auto, manual, not
+// verified. Sets all but the ids. -EINVAL "unknown word 'x'".
 int backup_request_parse(const char *words, size_t len, struct backup_request *request,
                          struct error *err);
 

@@ -75,6 +75,12 @@ static void print_totals(FILE *out, const struct repository *repository,
     fprintf(out, "capacity_bytes %llu\nfree_bytes %llu\n",
             (unsigned long long)status->capacity_bytes, (unsigned long long)status->free_bytes);
     fprintf(out, "retention %s\n", status->retention);
+    fprintf(out, "damaged_snapshots %lld\nlost_records %lld\n", (long long)t->damaged_snapshots,
+            (long long)t->lost_records);
+    fprintf(out, "unverified_snapshots %lld\nunverified_bytes %llu\n",
+            (long long)t->unverified_snapshots, (unsigned long long)t->unverified_bytes);
+    fprintf(out, "last_verified %s\n", time_or_never(t->last_verified_at, text));
+    fprintf(out, "oldest_verified %s\n", time_or_never(t->oldest_verified_at, text));
     fprintf(out, "last_success %s\n", time_or_never(t->last_success_at, text));
 }
 

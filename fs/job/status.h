@@ -27,8 +27,9 @@ int repository_status_fill(const struct repository *repository, struct catalog_c
 
 // `key value` a line, malloc'ed: repository, format, chunk_size, contexts, disks, chains,
 // snapshots, jobs_STATE …, logical_bytes, data_bytes, unique_bytes, stored_bytes, capacity_bytes,
-// free_bytes, retention, last_success, and `last_success.VM TIME` for each VM ("never" when there
-// is none).
+// free_bytes, retention, damaged_snapshots, lost_records, unverified_snapshots,
+// unverified_bytes, last_verified, oldest_verified (the oldest proof of a pack), last_success, and
+// `last_success.VM TIME` for each VM ("never" when there is none).
 int repository_status_text(const struct repository *repository, char **ret_text, struct error *err);
 
 // The same as an object; "vms" maps each name to its latest success and totals.

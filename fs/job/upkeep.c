@@ -6,13 +6,14 @@
 #include "base/fault.h"
 #include "catalog/path.h"
 #include "fs/job/check_job.h"
+#include "fs/job/verify_job.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define BLANKS " \t\r\n"
 
-static const struct upkeep_kind *const kinds[] = {&check_upkeep};
+static const struct upkeep_kind *const kinds[] = {&check_upkeep, &verify_upkeep};
 
 const struct upkeep_kind *upkeep_find(enum job_kind kind)
 {
@@ -86,6 +87,8 @@ static int parse(struct upkeep_request *request, const char *words, size_t len, 
         r = *word ? take_word(request, word, err) : 0;
     if (request->trigger == JOB_TRIGGER_UNKNOWN)
         request->trigger = TRIGGER_MANUAL;
+    if (r == 0 && request->kind->check)
+        r = request->kind->check(request->words, request->name[0] || request->snapshot_id, err);
     return r;
 }
 

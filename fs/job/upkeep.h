@@ -25,6 +25,10 @@ struct upkeep_kind {
     // with a value that is none.
     int (*option)(const char *word, struct error *err);
 
+    // Whether the options go together, and with a name: 0 or -EINVAL with the sentence. NULL:
+    // always.
+    int (*check)(const char *words, bool named, struct error *err);
+
     // What the options are, for sentences: "full".
     const char *options;
 

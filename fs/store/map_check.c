@@ -16,6 +16,9 @@ struct map_check {
     size_t whole_bytes;
     int64_t *avoided; // packs
     size_t avoided_count;
+    map_check_judge_fn judge;
+    void *judge_arg;
+    uint64_t from, to; // bytes that are looked at
 
     // the walk under way
     struct catalog_conn *conn;
@@ -28,6 +31,10 @@ struct map_check {
     struct map_node nodes[MAP_LEVEL_MAX + 2]; // by level
 };
 
+static int look_up(struct catalog_conn *conn, const struct digest *id, enum record_kind kind,
+                   uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
+                   struct error *err);
+
 int map_check_new(struct store *store, struct map_check **ret_check, struct error *err)
 {
     struct map_check *check = calloc(1, sizeof(*check));
@@ -35,6 +42,9 @@ int map_check_new(struct store *store, struct map_check **ret_check, struct erro
     if (!check)
         return error_set(err, -ENOMEM, "out of memory to check maps");
     check->store = store;
+    check->judge = look_up;
+    check->judge_arg = check;
+    check->to = UINT64_MAX;
     *ret_check = check;
     return 0;
 }
@@ -58,6 +68,23 @@ int map_check_avoid(struct map_check *check, int64_t pack_id, struct error *err)
     check->avoided = grown;
     check->avoided[check->avoided_count++] = pack_id;
     return 0;
+}
+
+void map_check_judge(struct map_check *check, map_check_judge_fn fn, void *arg)
+{
+    check->judge = fn;
+    check->judge_arg = arg;
+}
+
+void map_check_range(struct map_check *check, uint64_t from, uint64_t to)
+{
+    check->from = from;
+    check->to = to;
+}
+
+static bool is_limited(const struct map_check *check)
+{
+    return check->from > 0 || check->to < UINT64_MAX;
 }
 
 // Which copies of an id count.
@@ -120,28 +147,41 @@ static int tell_gap(struct map_check *check, struct error *err)
     return check->fn(&gap, check->arg, err);
 }
 
-// What (level, place) stands for cannot be read.
-static int add_gap(struct map_check *check, unsigned level, uint64_t place, const char *why,
-                   struct error *err)
+// The bytes of the disk that (level, place) stands for, as far as they are looked at; length 0:
+// nothing. A chunk is of level 0.
+static struct map_gap bytes_of(const struct map_check *check, unsigned level, uint64_t place)
 {
     unsigned shift = MAP_FANOUT_SHIFT * level + check->shape.chunk_shift;
     // A root may stand for more than a number can hold: then it stands for the whole disk.
-    uint64_t offset = shift < 64 ? place << shift : 0;
+    uint64_t start = shift < 64 ? place << shift : 0;
     uint64_t length = shift < 63 ? (uint64_t)1 << shift : check->capacity;
+    uint64_t end = check->capacity;
+
+    if (start < end && length < end - start)
+        end = start + length;
+    if (start < check->from)
+        start = check->from;
+    if (end > check->to)
+        end = check->to;
+    return (struct map_gap){.offset = start, .length = start < end ? end - start : 0};
+}
+
+static int add_gap(struct map_check *check, unsigned level, uint64_t place, const char *why,
+                   struct error *err)
+{
+    struct map_gap gap = bytes_of(check, level, place);
     int r = 0;
 
-    if (offset >= check->capacity)
+    if (gap.length == 0)
         return 0;
-    if (length > check->capacity - offset)
-        length = check->capacity - offset;
-    if (check->gap.length > 0 && check->gap.offset + check->gap.length == offset) {
-        check->gap.length += length;
+    if (check->gap.length > 0 && check->gap.offset + check->gap.length == gap.offset) {
+        check->gap.length += gap.length;
         return 0;
     }
     r = tell_gap(check, err);
     if (r != 0)
         return r;
-    check->gap = (struct map_gap){.offset = offset, .length = length};
+    check->gap = gap;
     snprintf(check->why, sizeof(check->why), "%s", why);
     return 0;
 }
@@ -149,16 +189,17 @@ static int add_gap(struct map_check *check, unsigned level, uint64_t place, cons
 // --- the walk
 
 // A copy that needs no other.
-static int find_plain(struct map_check *check, const struct digest *id, struct chunk_copy *ret_copy,
-                      struct error *err)
+static int find_plain(const struct map_check *check, struct catalog_conn *conn,
+                      const struct digest *id, struct chunk_copy *ret_copy, struct error *err)
 {
     struct copy_filter filter = {.check = check};
 
-    return chunk_find_copy(check->conn, id, counts, &filter, ret_copy, err);
+    return chunk_find_copy(conn, id, counts, &filter, ret_copy, err);
 }
 
 // A delta whose base is there. 0 with a sentence in `why`, "" when there is no delta at all.
-static int find_delta(struct map_check *check, const struct digest *id, struct chunk_copy *ret_copy,
+static int find_delta(const struct map_check *check, struct catalog_conn *conn,
+                      const struct digest *id, struct chunk_copy *ret_copy,
                       char why[ERROR_MESSAGE_MAX], struct error *err)
 {
     struct copy_filter filter = {.check = check, .deltas = true};
@@ -167,8 +208,8 @@ static int find_delta(struct map_check *check, const struct digest *id, struct c
     int r;
 
     why[0] = '\0';
-    while ((r = chunk_find_copy(check->conn, id, counts, &filter, ret_copy, err)) > 0) {
-        r = find_plain(check, &ret_copy->base, &base, err);
+    while ((r = chunk_find_copy(conn, id, counts, &filter, ret_copy, err)) > 0) {
+        r = find_plain(check, conn, &ret_copy->base, &base, err);
         if (r < 0)
             return r;
         if (r > 0 && base.kind == RECORD_CHUNK && base.raw_length == ret_copy->raw_length)
@@ -180,39 +221,41 @@ static int find_delta(struct map_check *check, const struct digest *id, struct c
     return r;
 }
 
-static int find(struct map_check *check, const struct digest *id, enum record_kind kind,
-                struct chunk_copy *ret_copy, char why[ERROR_MESSAGE_MAX], struct error *err)
+static int look_up(struct catalog_conn *conn, const struct digest *id, enum record_kind kind,
+                   uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
+                   struct error *err)
 {
+    const struct map_check *check = arg;
     char hex[DIGEST_HEX_SIZE];
-    int r = find_plain(check, id, ret_copy, err);
+    struct chunk_copy copy;
+    int r = find_plain(check, conn, id, &copy, err);
 
     why[0] = '\0';
     if (r == 0)
-        r = find_delta(check, id, ret_copy, why, err);
-    if (r == 1 && ret_copy->kind != kind) {
-        snprintf(why, ERROR_MESSAGE_MAX, "the record %s is of kind %d instead of %d",
-                 digest_to_hex(id, hex), ret_copy->kind, (int)kind);
-        return 0;
-    }
+        r = find_delta(check, conn, id, &copy, why, err);
+    if (r < 0)
+        return r;
     if (r == 0 && !why[0])
         snprintf(why, ERROR_MESSAGE_MAX, "no pack holds the record %s", digest_to_hex(id, hex));
-    return r;
+    else if (r == 1 && copy.kind != kind)
+        snprintf(why, ERROR_MESSAGE_MAX, "the record %s is of kind %d instead of %d",
+                 digest_to_hex(id, hex), copy.kind, (int)kind);
+    else if (r == 1 && raw_length && copy.raw_length != raw_length)
+        snprintf(why, ERROR_MESSAGE_MAX, "the chunk %s is of another size", digest_to_hex(id, hex));
+    else if (r == 1)
+        *ret_row = copy.row;
+    return r == 1 && !why[0];
 }
 
 static int check_chunk(struct map_check *check, const struct digest *id, uint64_t place,
                        struct error *err)
 {
-    char why[ERROR_MESSAGE_MAX], hex[DIGEST_HEX_SIZE];
-    struct chunk_copy copy;
-    int r = find(check, id, RECORD_CHUNK, &copy, why, err);
+    char why[ERROR_MESSAGE_MAX];
+    int64_t row;
+    int r = check->judge(check->conn, id, RECORD_CHUNK, (uint32_t)1 << check->shape.chunk_shift,
+                         &row, why, check->judge_arg, err);
 
-    if (r < 0)
-        return r;
-    if (r == 1 && copy.raw_length == (uint32_t)1 << check->shape.chunk_shift)
-        return 1;
-    if (r == 1)
-        snprintf(why, sizeof(why), "the chunk %s is of another size", digest_to_hex(id, hex));
-    return add_gap(check, 0, place, why, err);
+    return r != 0 ? r : add_gap(check, 0, place, why, err);
 }
 
 static int check_node(struct map_check *check, const struct digest *id, unsigned level,
@@ -228,7 +271,7 @@ static int check_places(struct map_check *check, unsigned level, uint64_t index,
         uint64_t place = index * MAP_FANOUT + i;
         int r;
 
-        if (digest_is_zero(id))
+        if (digest_is_zero(id) || bytes_of(check, level, place).length == 0)
             continue;
         r = level == 0 ? check_chunk(check, id, place, err)
                        : check_node(check, id, level - 1, place, err);
@@ -245,14 +288,14 @@ static int check_node(struct map_check *check, const struct digest *id, unsigned
 {
     char why[ERROR_MESSAGE_MAX];
     struct error local = ERROR_INIT;
-    struct chunk_copy copy;
-    int r = find(check, id, RECORD_MAP, &copy, why, err);
+    int64_t row = 0;
+    int r = check->judge(check->conn, id, RECORD_MAP, 0, &row, why, check->judge_arg, err);
 
     if (r < 0)
         return r;
     if (r == 0)
         return add_gap(check, level + 1, index, why, err);
-    if (is_whole(check, copy.row))
+    if (is_whole(check, row))
         return 1;
     r = map_node_load(check->store, check->conn, id, &check->shape, level, index,
                       &check->nodes[level], &local);
@@ -261,8 +304,8 @@ static int check_node(struct map_check *check, const struct digest *id, unsigned
     if (r < 0)
         return error_set(err, r, "%s", error_message(&local));
     r = check_places(check, level, index, err);
-    if (r == 1)
-        r = set_whole(check, copy.row, err) < 0 ? err->code : 1;
+    if (r == 1 && !is_limited(check))
+        r = set_whole(check, row, err) < 0 ? err->code : 1;
     return r;
 }
 

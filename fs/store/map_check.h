@@ -17,6 +17,18 @@ struct map_check *map_check_free(struct map_check *check);
 // Copies in this pack do not count: it is missing or cannot be read.
 int map_check_avoid(struct map_check *check, int64_t pack_id, struct error *err);
 
+// What decides whether a record can be used, in the place of the look-up: 1 with the row of one of
+// its copies, 0 with the reason in `why`, -errno. `raw_length` is what it must be, 0 = any.
+// Everything the map refers to is asked for, except below nodes that were whole before.
+typedef int (*map_check_judge_fn)(struct catalog_conn *conn, const struct digest *id,
+                                  enum record_kind kind, uint32_t raw_length, int64_t *ret_row,
+                                  char why[ERROR_MESSAGE_MAX], void *arg, struct error *err);
+void map_check_judge(struct map_check *check, map_check_judge_fn fn, void *arg);
+
+// From now on only what lies in the bytes [from, to) of a disk is looked at. The end of a disk is
+// UINT64_MAX.
+void map_check_range(struct map_check *check, uint64_t from, uint64_t to);
+
 struct map_gap {
     uint64_t offset, length; // bytes of the disk that cannot be read
     const char *why;         // of its first part; borrowed during the call

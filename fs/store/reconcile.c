@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "catalog/damage.h"
 #include "catalog/pack_index.h"
 #include "fs/store/digest_hash.h"
 #include "fs/store/note.h"
@@ -31,7 +32,7 @@ struct found_pack {
     bool known; // to the catalog
 };
 
-struct job_ids {
+struct id_list {
     int64_t *ids;
     size_t count;
 };
@@ -42,7 +43,8 @@ struct reconcile {
     void *report_arg;
     struct found_pack *sealed; // a table
     struct found_pack *open;   // a list
-    struct job_ids jobs;       // that own provisional packs
+    struct id_list jobs;       // that own provisional packs
+    struct id_list missing;    // packs (numbers) whose file is not there
 };
 
 static void report(struct reconcile *rec, const char *fmt, ...)
@@ -103,19 +105,19 @@ static int note_file(const struct pack_file *file, void *arg, struct error *err)
     return error_set(err, -ENOMEM, "out of memory for a list of packs");
 }
 
-static int note_job(struct reconcile *rec, int64_t job_id, struct error *err)
+static int note_id(struct id_list *list, int64_t id, struct error *err)
 {
     int64_t *ids;
 
-    for (size_t i = 0; i < rec->jobs.count; i++) {
-        if (rec->jobs.ids[i] == job_id)
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->ids[i] == id)
             return 0;
     }
-    ids = realloc(rec->jobs.ids, (rec->jobs.count + 1) * sizeof(*ids));
+    ids = realloc(list->ids, (list->count + 1) * sizeof(*ids));
     if (!ids)
-        return error_set(err, -ENOMEM, "out of memory for a list of jobs");
-    rec->jobs.ids = ids;
-    rec->jobs.ids[rec->jobs.count++] = job_id;
+        return error_set(err, -ENOMEM, "out of memory for a list of jobs or packs");
+    list->ids = ids;
+    list->ids[list->count++] = id;
     return 0;
 }
 
@@ -124,19 +126,21 @@ static int compare_row(const struct pack_row *row, void *arg, struct error *err)
     struct reconcile *rec = arg;
     struct found_pack *pack;
     uuid_t key;
+    int r = 0;
 
     if (uuid_parse(row->uuid, key) != 0)
         return error_set(err, -ERROR_CORRUPT, "the catalog has a pack named '%s'", row->uuid);
     HASH_FIND(hh, rec->sealed, key, sizeof(key), pack);
     if (!pack) {
         report(rec, "damage: pack %s is missing", row->uuid);
+        r = note_id(&rec->missing, row->id, err);
     } else {
         pack->known = true;
         if (pack->bytes != row->file_bytes)
             report(rec, "damage: pack %s has %" PRIu64 " bytes instead of %" PRIu64, row->uuid,
                    pack->bytes, row->file_bytes);
     }
-    return row->job_id != 0 ? note_job(rec, row->job_id, err) : 0;
+    return r == 0 && row->job_id != 0 ? note_id(&rec->jobs, row->job_id, err) : r;
 }
 
 static int compare_with_catalog(struct reconcile *rec, struct error *err)
@@ -276,6 +280,20 @@ static int make_durable(struct reconcile *rec, struct error *err)
     return r;
 }
 
+// So that the next backup stores again what was in them and it still meets.
+static int mark_missing(struct reconcile *rec, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r;
+
+    if (rec->missing.count == 0)
+        return 0;
+    r = catalog_write_begin(rec->store->catalog, &conn, err);
+    for (size_t i = 0; r == 0 && i < rec->missing.count; i++)
+        r = damage_mark_pack(conn, rec->missing.ids[i], NULL, err);
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
 static bool is_temporary(const char *name)
 {
     size_t len = strlen(name);
@@ -323,8 +341,11 @@ int store_reconcile(struct store *store, void (*report_fn)(const char *sentence,
     if (r == 0)
         r = make_durable(&rec, err);
     if (r == 0)
+        r = mark_missing(&rec, err);
+    if (r == 0)
         r = remove_temporaries(&rec, err);
     free_packs(&rec);
     free(rec.jobs.ids);
+    free(rec.missing.ids);
     return r;
 }

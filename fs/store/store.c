@@ -102,6 +102,12 @@ void store_set_reserve(struct store *store, struct reserve *reserve)
     store->reserve = reserve;
 }
 
+void store_on_damage(struct store *store, store_damage_fn fn, void *arg)
+{
+    store->on_damage = fn;
+    store->on_damage_arg = arg;
+}
+
 const struct repo_config *store_config(const struct store *store)
 {
     return store->config;
@@ -187,6 +193,8 @@ static int read_located(struct store *store, const struct chunk_location *locati
         return r;
     r = pack_read_with_base(store->backend, decoder, location, base, prove, out, err);
     decoder_give_back(store, decoder);
+    if (r == -ERROR_CORRUPT && store->on_damage)
+        store->on_damage(location, store->on_damage_arg);
     return r;
 }
 

@@ -40,6 +40,13 @@ struct store *store_close(struct store *store);
 // The reserve that writers of backups must leave alone. Borrowed; set before any writer is opened.
 void store_set_reserve(struct store *store, struct reserve *reserve);
 
+// `fn` is told of every copy of a record that is found damaged by a read, also when another copy
+// served it. Called by the reading thread, which may hold leases: it must not block. Set before the
+// store is used by others.
+struct chunk_location;
+typedef void (*store_damage_fn)(const struct chunk_location *copy, void *arg);
+void store_on_damage(struct store *store, store_damage_fn fn, void *arg);
+
 const struct repo_config *store_config(const struct store *store);
 struct catalog *store_catalog(const struct store *store); // borrowed, as given to store_open()
 const char *store_cache_dir(const struct store *store);   // "REPO/cache", borrowed

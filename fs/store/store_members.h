@@ -21,7 +21,9 @@ struct store {
     uint64_t pack_bytes;
     struct pack_backend *backend;
     struct chunk_cache *cache;
-    struct reserve *reserve; // borrowed; NULL: none is kept
+    struct reserve *reserve;   // borrowed; NULL: none is kept
+    store_damage_fn on_damage; // NULL: nobody wants to know
+    void *on_damage_arg;
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones

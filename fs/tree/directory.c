@@ -120,8 +120,9 @@ static int add_rows(struct catalog_conn *conn, struct listing *listing, struct e
 
 // --- listing
 
-// `latest` is there only once there is a snapshot for it to name.
-static int add_fixed(struct catalog_conn *conn, struct listing *listing, struct error *err)
+// `latest` is there only once there is a snapshot for it to name, `DAMAGED` while there is damage.
+static int add_fixed(struct catalog_conn *conn, struct listing *listing, const union node_row *row,
+                     struct error *err)
 {
     struct node folder = listing->handle.node;
     enum node_kind kind = NODE_UNKNOWN;
@@ -135,6 +136,8 @@ static int add_fixed(struct catalog_conn *conn, struct listing *listing, struct 
             if (r < 0)
                 return error_set_errno(err, r, "cannot find the newest snapshot");
         }
+        if (kind == NODE_SNAPSHOT_DAMAGED && !row->snapshot.damaged)
+            continue;
         int r = listing_add(listing, (struct node){kind, folder.id}, node_info(kind)->name, err);
         if (r < 0)
             return r;
@@ -153,7 +156,7 @@ static int listing_fill(struct tree *tree, struct listing *listing, struct error
     r = node_load(conn, listing->handle.node, &row, err);
     if (r < 0)
         return r;
-    r = add_fixed(conn, listing, err);
+    r = add_fixed(conn, listing, &row, err);
     if (r < 0)
         return r;
     return add_rows(conn, listing, err);

@@ -5,6 +5,7 @@
 #include "fs/tree/generated.h"
 
 #include "base/clock.h"
+#include "catalog/damage.h"
 #include "catalog/record_json.h"
 #include "fs/job/metrics.h"
 #include "fs/job/status.h"
@@ -81,6 +82,33 @@ static int print_job_record(struct catalog_conn *conn, int64_t job_id, char **re
     return r < 0 ? r : print_json(json, ret_text, err);
 }
 
+static int print_extent(const struct damage_extent *extent, void *arg, struct error *err)
+{
+    if (fprintf(arg, "%" PRIu64 " %" PRIu64 " %s\n", extent->offset, extent->length, extent->why) <
+        0)
+        return out_of_memory(err);
+    return 0;
+}
+
+static int print_damage(struct catalog_conn *conn, int64_t snapshot_id, char **ret_text,
+                        struct error *err)
+{
+    AUTO_FREE char *text = NULL;
+    size_t len = 0;
+    FILE *stream = open_memstream(&text, &len);
+
+    if (!stream)
+        return out_of_memory(err);
+    fputs("# bytes of the disk that cannot be read: offset, length, why\n", stream);
+    int r = damage_each(conn, snapshot_id, print_extent, stream, err);
+    if (fclose(stream) != 0 && r == 0)
+        r = out_of_memory(err);
+    if (r < 0)
+        return r;
+    *ret_text = TAKE(text, NULL);
+    return 0;
+}
+
 // What is made from rows alone.
 static int print_row(struct catalog_conn *conn, struct node node, const union node_row *row,
                      char **ret_text, struct error *err)
@@ -105,6 +133,8 @@ static int print_row(struct catalog_conn *conn, struct node node, const union no
         return print_json(chain_to_json(&row->chain), ret_text, err);
     case NODE_SNAPSHOT_INFO:
         return print_json(snapshot_to_json(&row->snapshot), ret_text, err);
+    case NODE_SNAPSHOT_DAMAGED:
+        return print_damage(conn, node.id, ret_text, err);
     default:
         return error_set(err, -EINVAL, "not a generated file");
     }

@@ -55,6 +55,7 @@ static const struct node_info infos[NODE_KIND_COUNT] = {
     [NODE_CONTROL_VERIFY]   = {NODE_CONTROL,  "verify",       NODE_OF_NOTHING,  NODE_TRIGGER, 0600, 0600},
     [NODE_CONTROL_GC]       = {NODE_CONTROL,  "gc",           NODE_OF_NOTHING,  NODE_TRIGGER, 0600, 0600},
     [NODE_SNAPSHOT_VERIFY]  = {NODE_SNAPSHOT, "verify",       NODE_OF_SNAPSHOT, NODE_TRIGGER, 0600, 0600},
+    [NODE_SNAPSHOT_DAMAGED] = {NODE_SNAPSHOT, "DAMAGED",      NODE_OF_SNAPSHOT, NODE_TEXT,    0400, 0444},
     [NODE_VM_RETENTION]     = {NODE_VM,       "retention",    NODE_OF_CONTEXT,  NODE_TRIGGER, 0600, 0600},
 };
 // clang-format on
@@ -119,6 +120,8 @@ int node_load(struct catalog_conn *conn, struct node node, union node_row *ret_r
         if (r == 0 &&
             (ret_row->snapshot.state != JOB_COMPLETED || ret_row->snapshot.forgotten_at != 0))
             return error_set(err, -ENOENT, "the snapshot was forgotten");
+        if (r == 0 && node.kind == NODE_SNAPSHOT_DAMAGED && !ret_row->snapshot.damaged)
+            return error_set(err, -ENOENT, "nothing is known to be damaged");
         return r;
     }
     return error_set(err, -ENOENT, "no such node");

@@ -63,6 +63,7 @@ enum node_kind {
     NODE_CONTROL_GC,
     NODE_SNAPSHOT_VERIFY,
     NODE_METRICS,
+    NODE_SNAPSHOT_DAMAGED, // only while something is recorded as damaged
     NODE_KIND_COUNT
 };
 
@@ -126,7 +127,7 @@ int node_lookup(struct tree *tree, struct node parent, const char *name, struct 
                 struct error *err);
 
 // The fixed names of a folder: the next kind after `previous` (NODE_UNKNOWN to begin) whose parent
-// is `parent`, NODE_UNKNOWN at the end. Conditional names (`latest`) are among them.
+// is `parent`, NODE_UNKNOWN at the end. Conditional names (`latest`, `DAMAGED`) are among them.
 enum node_kind node_next_fixed(enum node_kind parent, enum node_kind previous);
 
 // The folder `node` is in.

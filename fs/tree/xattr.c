@@ -27,6 +27,8 @@ enum field {
     FIELD_DIGEST,
     FIELD_CHANGE_ID,
     FIELD_TAKEN_AT,
+    FIELD_DAMAGED,
+    FIELD_VERIFIED_AT,
     FIELD_SOURCE,
     FIELD_CAPACITY,
     FIELD_RUNS,
@@ -58,6 +60,8 @@ static const struct {
     {NODE_SNAPSHOT, FIELD_DIGEST, "digest"},
     {NODE_SNAPSHOT, FIELD_CHANGE_ID, "change_id"},
     {NODE_SNAPSHOT, FIELD_TAKEN_AT, "taken_at"},
+    {NODE_SNAPSHOT, FIELD_DAMAGED, "damaged"},
+    {NODE_SNAPSHOT, FIELD_VERIFIED_AT, "verified_at"},
 };
 
 #define ATTRIBUTE_COUNT (sizeof(attributes) / sizeof(attributes[0]))
@@ -147,6 +151,12 @@ static void format_snapshot(enum field field, const struct snapshot_row *row,
         break;
     case FIELD_TAKEN_AT:
         put_text(value, clock_to_iso(row->taken_at, iso));
+        break;
+    case FIELD_DAMAGED:
+        put_number(value, row->damaged);
+        break;
+    case FIELD_VERIFIED_AT:
+        put_text(value, clock_to_iso(row->verified_at, iso));
         break;
     default:
         break;

@@ -70,7 +70,7 @@ static const struct snapshot_row snapshot = {
 static const char snapshot_keys[] =
     "name path uuid vm disk chain number kind state reason parent job trigger tags taken_at "
     "started_at finished_at capacity chunk_size digest change_id data_bytes read_bytes "
-    "changed_bytes new_bytes protected forgotten_at";
+    "changed_bytes new_bytes protected forgotten_at damaged verified_at";
 
 static void test_snapshot(void **state)
 {
@@ -182,7 +182,9 @@ static void test_job(void **state)
                           .mode = BACKUP_AUTO,
                           .context_name = "web1"};
     json_t *json = job_to_json(&row);
-    assert_keys(json, job_keys);
+    char keys[512];
+    snprintf(keys, sizeof(keys), "%s verify_after", job_keys);
+    assert_keys(json, keys);
     assert_number(json, "job", 17);
     assert_text(json, "mode", "auto");
     assert_null_value(json, "disk");
@@ -226,7 +228,9 @@ static void test_stats(void **state)
     struct catalog_stats stats = {.jobs_by_state = {0, 1, 2, 3, 4, 5}};
     json_t *json = stats_to_json(&stats);
     assert_keys(json, "contexts disks chains snapshots jobs logical_bytes data_bytes unique_bytes "
-                      "stored_bytes packs records last_success_at");
+                      "stored_bytes packs records damaged_snapshots lost_records "
+                      "unverified_snapshots unverified_bytes last_verified_at "
+                      "oldest_verified_at last_success_at");
     json_t *jobs = json_object_get(json, "jobs");
     assert_keys(jobs, "pending running completed failed cancelled");
     assert_number(jobs, "cancelled", 5);

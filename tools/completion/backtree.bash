@@ -27,7 +27,7 @@ _backtree_values() {
         if [[ $command == list ]]; then echo forgotten; fi
         ;;
     --trigger) echo manual scheduled pre_restore_safety ;;
-    --kind) if [[ $command == jobs ]]; then echo backup restore prune; else echo full incremental; fi ;;
+    --kind) if [[ $command == jobs ]]; then echo backup restore prune verify gc check; else echo full incremental; fi ;;
     --vm) _backtree_names "$repo" 1 ;;
     --disk) _backtree_names "$repo" 2 | grep / ;;
     esac
@@ -50,7 +50,7 @@ _backtree_operand() {
         ;;
     backup:2 | prune:2) mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 2)" -- "$cur") ;;
     list:2) mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 3)" -- "$cur") ;;
-    remove:2 | restore:2 | show:2)
+    remove:2 | restore:2 | show:2 | verify:2)
         mapfile -t COMPREPLY < <(compgen -W "$(_backtree_names "$repo" 4)" -- "$cur")
         ;;
     esac

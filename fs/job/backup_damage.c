@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// Healing, from the side of a backup.
+#include "fs/job/backup_damage.h"
+
+int backup_damage_begin(struct backup_damage *damage, struct engine *engine, struct error *err)
+{
+    damage_notes_flush(engine);
+    lost_ids_deinit(&damage->lost);
+    return lost_ids_load(&damage->lost, engine->repository.catalog, err);
+}
+
+// Whether something was lost after the backup had begun: it may refer to that as if it were whole.
+static bool is_news(const struct lost_ids *before, const struct lost_ids *now)
+{
+    bool news = false;
+
+    for (size_t i = 0; i < now->count && !news; i++)
+        news = !lost_ids_have(before, &now->ids[i]);
+    return news;
+}
+
+static int find_own(struct backup_damage *damage, struct damage_search *search,
+                    const struct digest *root, uint64_t capacity, uint32_t chunk_size,
+                    struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = damage_search_init(search, err);
+
+    if (r == 0)
+        r = catalog_read_begin(store_catalog(search->store), &conn, err);
+    if (r == 0)
+        r = damage_find_map(search, conn, root, capacity, chunk_size, &damage->own, err);
+    damage_search_deinit(search);
+    return r;
+}
+
+static int review(struct backup_damage *damage, struct engine *engine, struct job_run *run,
+                  int64_t job_id, const struct digest *root, uint64_t capacity, uint32_t chunk_size,
+                  struct error *err)
+{
+    struct damage_search search = {.store = engine->repository.store, .run = run, .job_id = job_id};
+    struct lost_ids now = {0};
+    uint64_t cleared = 0;
+    int r = damage_prove_marked(engine, run, true, &cleared, err);
+
+    if (r == 0)
+        r = damage_review_make(engine, run, job_id, &damage->review, err);
+    if (r == 0)
+        r = lost_ids_load(&now, engine->repository.catalog, err);
+    if (r == 0 && is_news(&damage->lost, &now))
+        r = find_own(damage, &search, root, capacity, chunk_size, err);
+    lost_ids_deinit(&now);
+    return r;
+}
+
+int backup_damage_review(struct backup_damage *damage, struct engine *engine, struct job_run *run,
+                         int64_t job_id, const struct digest *root, uint64_t capacity,
+                         uint32_t chunk_size, struct error *err)
+{
+    struct error local = ERROR_INIT;
+
+    damage_notes_flush(engine);
+    int r = review(damage, engine, run, job_id, root, capacity, chunk_size, &local);
+    if (r == -ECANCELED || r == -EINTR)
+        return error_set(err, r, "%s", error_message(&local));
+    if (r < 0)
+        job_run_log(run, "what this backup heals is not known: %s", error_message(&local));
+    damage_review_log(&damage->review, run);
+    return 0;
+}
+
+int backup_damage_apply(const struct backup_damage *damage, struct catalog_conn *conn,
+                        int64_t snapshot_id, struct error *err)
+{
+    int r = damage_review_apply(conn, &damage->review, err);
+
+    if (r == 0 && damage->own.count > 0)
+        r = damage_record(conn, snapshot_id, damage->own.extents, damage->own.count, err);
+    return r;
+}
+
+void backup_damage_deinit(struct backup_damage *damage)
+{
+    lost_ids_deinit(&damage->lost);
+    damage_review_deinit(&damage->review);
+    damage_list_deinit(&damage->own);
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT
+//
+// A verification from its words to its figures. The passes are verify_packs.c and
+// verify_snapshots.c; what damage touches is found by verify_settle.c.
+#include "fs/job/verify_job.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "catalog/check_rows.h"
+#include "fs/job/verify_state.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FINDINGS_LOGGED 1000
+#define NAMED_RECORDS 3 // of a damaged pack; the rest is counted
+
+static int option(const char *word, struct error *err)
+{
+    struct verify_words words = {0};
+    return verify_word(word, clock_now(), &words, err);
+}
+
+static int check_words(const char *words, bool named, struct error *err)
+{
+    struct verify_words parsed;
+    return verify_words_parse(words, named, clock_now(), &parsed, err);
+}
+
+void verify_tell(struct verify *verify, const char *fmt, ...)
+{
+    char text[ERROR_MESSAGE_MAX];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (!verify->first[0])
+        snprintf(verify->first, sizeof(verify->first), "%s", text);
+    if (++verify->findings <= FINDINGS_LOGGED)
+        job_run_log(verify->run, "damage: %s", text);
+}
+
+int verify_stop(void *arg, struct error *err)
+{
+    const struct verify *verify = arg;
+    return job_run_check(verify->run, err);
+}
+
+// --- lists
+
+static int note_pack(const struct pack_row *row, void *arg, struct error *err)
+{
+    struct verify *verify = arg;
+
+    if (verify->pack_count == verify->pack_room) {
+        size_t room = verify->pack_room ? verify->pack_room * 2 : 256;
+        void *grown = reallocarray(verify->packs, room, sizeof(*verify->packs));
+
+        if (!grown)
+            return error_set(err, -ENOMEM, "out of memory for a list of packs");
+        verify->packs = grown;
+        verify->pack_room = room;
+    }
+    verify->packs[verify->pack_count++] = *row;
+    return 0;
+}
+
+int verify_list_packs(struct verify *verify, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(verify->engine->repository.catalog, &conn, err);
+
+    verify->pack_count = 0;
+    return r < 0 ? r : pack_each(conn, 0, note_pack, verify, err);
+}
+
+static int note_snapshot(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    struct verify *verify = arg;
+
+    if (verify->words.proved_before && row->verified_at >= verify->words.proved_before)
+        return 0;
+    if (verify->job->upkeep_snapshot_id && row->id != verify->job->upkeep_snapshot_id)
+        return 0;
+    if (verify->snapshot_count == verify->snapshot_room) {
+        size_t room = verify->snapshot_room ? verify->snapshot_room * 2 : 64;
+        void *grown = reallocarray(verify->snapshots, room, sizeof(*verify->snapshots));
+
+        if (!grown)
+            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
+        verify->snapshots = grown;
+        verify->snapshot_room = room;
+    }
+    verify->snapshots[verify->snapshot_count++] =
+        (struct verify_snapshot){.id = row->id, .wanted = true};
+    return 0;
+}
+
+int verify_list_snapshots(struct verify *verify, const struct snapshot_filter *filter,
+                          struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    int r = catalog_read_begin(verify->engine->repository.catalog, &conn, err);
+
+    verify->snapshot_count = 0;
+    return r < 0 ? r : snapshot_each(conn, filter, note_snapshot, verify, err);
+}
+
+// --- results of the pass
+
+static int note_known(struct verify *verify, struct catalog_conn *conn,
+                      const struct proved_slice *slice, size_t i, struct error *err)
+{
+    struct chunk_location best;
+    int r = chunk_lookup(conn, &slice->records[i].record.id, 0, &best, err);
+
+    if (r < 0)
+        return r;
+    if (r == 1 && !best.damaged) {
+        verify->superseded_records++;
+        return 0;
+    }
+    verify->lost_records++;
+    if (verify->pack_known++ < NAMED_RECORDS)
+        job_run_log(verify->run, "known damage: %s", slice->why[i]);
+    return 0;
+}
+
+// A record that is not there any more, for its pack was dropped meanwhile, is no damage.
+static int note_damage(struct verify *verify, struct catalog_conn *conn,
+                       const struct proved_slice *slice, size_t i, struct error *err)
+{
+    int64_t copies = 0;
+    int r = damage_mark(conn, slice->pack->id, &slice->records[i].record.id, &copies, err);
+
+    if (r < 0 || copies == 0)
+        return r;
+    if (slice->records[i].damaged)
+        return note_known(verify, conn, slice, i, err);
+    verify->damaged_records++;
+    if (row_set_add(&verify->suspects, slice->pack->id, err) < 0)
+        return -ENOMEM;
+    if (verify->pack_new++ < NAMED_RECORDS)
+        verify_tell(verify, "%s", slice->why[i]);
+    return 0;
+}
+
+static int note_whole(struct verify *verify, struct catalog_conn *conn,
+                      const struct proved_slice *slice, size_t i, struct error *err)
+{
+    bool cleared = false;
+    int r = damage_clear(conn, slice->pack->id, &slice->records[i].record.id, &cleared, err);
+
+    verify->cleared_marks += cleared;
+    return r;
+}
+
+static int end_pack(struct verify *verify, struct catalog_conn *conn,
+                    const struct proved_slice *slice, struct error *err)
+{
+    struct pack_row row;
+
+    if (verify->pack_new > NAMED_RECORDS)
+        verify_tell(verify, "pack %s: %" PRIu64 " more records of it are damaged",
+                    slice->pack->uuid, verify->pack_new - NAMED_RECORDS);
+    if (verify->pack_known > NAMED_RECORDS)
+        job_run_log(verify->run, "known damage: pack %s: %" PRIu64 " more records of it",
+                    slice->pack->uuid, verify->pack_known - NAMED_RECORDS);
+    // Reading needs no index, and a rebuild can do without: it is told, as check tells it.
+    if (slice->index_why && pack_find_uuid(conn, slice->pack->uuid, &row, NULL) == 0) {
+        verify->damaged_indexes++;
+        job_run_log(verify->run, "index: %s", slice->index_why);
+    }
+    return verify->by_packs ? pack_set_verified(conn, slice->pack->id, err) : 0;
+}
+
+static int note_slice(struct verify *verify, struct catalog_conn *conn,
+                      const struct proved_slice *slice, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < slice->count; i++) {
+        if (slice->why[i])
+            r = note_damage(verify, conn, slice, i, err);
+        else if (slice->records[i].damaged)
+            r = note_whole(verify, conn, slice, i, err);
+    }
+    return r == 0 && slice->last ? end_pack(verify, conn, slice, err) : r;
+}
+
+static bool says_something(const struct proved_slice *slice)
+{
+    bool says = slice->last || slice->damaged > 0;
+
+    for (size_t i = 0; !says && i < slice->count; i++)
+        says = slice->records[i].damaged;
+    return says;
+}
+
+static int count_slice(struct verify *verify, const struct proved_slice *slice, struct error *err)
+{
+    bool packs = verify->by_packs;
+    uint64_t bytes = slice->bytes;
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && !packs && i < slice->count; i++)
+        r = row_set_add(&verify->seen, slice->records[i].row, err);
+    verify->proved_records += slice->count;
+    verify->part += bytes;
+    // What of a pack is no record: its header and index.
+    if (packs && slice->last && slice->pack->file_bytes > verify->part)
+        bytes += slice->pack->file_bytes - verify->part;
+    job_run_advance(verify->run, bytes);
+    verify->proved_bytes += bytes;
+    if (slice->last) {
+        verify->proved_packs++;
+        verify->part = 0;
+        verify->pack_new = verify->pack_known = 0;
+    }
+    return r < 0 ? r : 0;
+}
+
+int verify_take_slice(const struct proved_slice *slice, void *arg, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    struct verify *verify = arg;
+    int r = 0;
+
+    if (says_something(slice)) {
+        r = catalog_write_begin(verify->engine->repository.catalog, &conn, err);
+        if (r == 0)
+            r = note_slice(verify, conn, slice, err);
+        if (r == 0)
+            r = catalog_write_commit(TAKE(conn, NULL), err);
+    }
+    return r < 0 ? r : count_slice(verify, slice, err);
+}
+
+// --- the job
+
+static void record_figures(const struct verify *verify)
+{
+    struct engine *engine = verify->engine;
+    struct job_run *run = verify->run;
+
+    upkeep_figure(engine, run, "packs", (int64_t)verify->proved_packs);
+    upkeep_figure(engine, run, "records", (int64_t)verify->proved_records);
+    upkeep_figure(engine, run, "proved_bytes", (int64_t)verify->proved_bytes);
+    upkeep_figure(engine, run, "verified_snapshots", (int64_t)verify->verified_snapshots);
+    upkeep_figure(engine, run, "damaged_records", (int64_t)verify->damaged_records);
+    upkeep_figure(engine, run, "lost_records", (int64_t)verify->lost_records);
+    upkeep_figure(engine, run, "superseded_records", (int64_t)verify->superseded_records);
+    upkeep_figure(engine, run, "damaged_indexes", (int64_t)verify->damaged_indexes);
+    upkeep_figure(engine, run, "damaged_snapshots", (int64_t)verify->damaged_snapshots);
+    upkeep_figure(engine, run, "damaged_bytes", (int64_t)verify->damaged_bytes);
+    upkeep_figure(engine, run, "cleared_marks", (int64_t)verify->cleared_marks);
+}
+
+static void log_result(struct verify *verify)
+{
+    job_run_log(verify->run,
+                "%" PRIu64 " records of %" PRIu64 " packs proved, %" PRIu64 " bytes; %" PRIu64
+                " snapshots found whole",
+                verify->proved_records, verify->proved_packs, verify->proved_bytes,
+                verify->verified_snapshots);
+    if (verify->cleared_marks > 0)
+        job_run_log(verify->run, "%" PRIu64 " records that were damaged are whole again",
+                    verify->cleared_marks);
+    if (verify->superseded_records > 0)
+        job_run_log(verify->run,
+                    "%" PRIu64 " damaged records are not needed: their content is stored again",
+                    verify->superseded_records);
+    if (verify->findings > FINDINGS_LOGGED)
+        job_run_log(verify->run, "%" PRIu64 " more findings are not listed",
+                    verify->findings - FINDINGS_LOGGED);
+}
+
+static int judge_result(const struct verify *verify, struct error *err)
+{
+    if (verify->findings == 0)
+        return 0;
+    return error_set(err, -ERROR_CORRUPT,
+                     "%" PRIu64 " damaged records, %" PRIu64 " bytes of %" PRIu64
+                     " snapshots cannot be read; first: %s",
+                     verify->damaged_records + verify->lost_records, verify->damaged_bytes,
+                     verify->damaged_snapshots, verify->first);
+}
+
+static int run_steps(struct verify *verify, struct error *err)
+{
+    const struct job_row *job = verify->job;
+    bool named = job->context_id != 0;
+    int r = verify_words_parse(job->upkeep_words, named && verify->words.job_id == 0,
+                               job->started_at, &verify->words, err);
+
+    if (r < 0)
+        return r;
+    if (named || verify->words.job_id)
+        r = verify_snapshots(verify, err);
+    else
+        r = verify_packs(verify, err);
+    if (r == 0)
+        r = verify_settle(verify, err);
+    return r;
+}
+
+static void deinit(struct verify *verify)
+{
+    free(verify->packs);
+    free(verify->snapshots);
+    row_set_deinit(&verify->needed);
+    row_set_deinit(&verify->seen);
+    row_set_deinit(&verify->round);
+    row_set_deinit(&verify->suspects);
+    row_set_deinit(&verify->listed);
+    free(verify);
+}
+
+static int run(struct engine *engine, struct job_run *run, const struct job_row *job,
+               struct error *err)
+{
+    struct verify *verify = calloc(1, sizeof(*verify));
+
+    if (!verify)
+        return error_set(err, -ENOMEM, "out of memory");
+    verify->engine = engine;
+    verify->run = run;
+    verify->job = job;
+    int r = run_steps(verify, err);
+    log_result(verify);
+    if (r == 0) {
+        record_figures(verify);
+        r = judge_result(verify, err);
+    }
+    deinit(verify);
+    events_post(engine->events, ENGINE_TREE_CHANGED, 0);
+    return r;
+}
+
+// --- after a backup
+
+int verify_record_follower(struct catalog_conn *conn, const struct job_row *backup,
+                           int64_t *ret_job_id, struct error *err)
+{
+    char words[32];
+    struct job_new follower = {
+        .kind = JOB_VERIFY, .trigger = backup->trigger, .tags = "", .upkeep_words = words};
+
+    if (!backup->verify_after) {
+        *ret_job_id = 0;
+        return 0;
+    }
+    snprintf(words, sizeof(words), "job=%lld", (long long)backup->id);
+    return job_insert(conn, &follower, ret_job_id, err);
+}
+
+void verify_follow(struct engine *engine, int64_t job_id)
+{
+    struct error err = ERROR_INIT;
+    struct pending_job *place = queue_place(&err);
+
+    if (!place) {
+        log_warning("job %lld waits for the next start: %s", (long long)job_id,
+                    error_message(&err));
+        return;
+    }
+    queue_add(engine, place, job_id, queue_lane(JOB_VERIFY, 0));
+    events_post(engine->events, ENGINE_JOB_STATE, job_id);
+}
+
+const struct upkeep_kind verify_upkeep = {.kind = JOB_VERIFY,
+                                          .takes_name = true,
+                                          .option = option,
+                                          .check = check_words,
+                                          .options = VERIFY_WORDS,
+                                          .run = run};
