@@ -53,6 +53,10 @@
     X(INIT_CONFIG,          "init-config")           /* init: before config, its last step, is put in place */ \
     X(RECONCILE,            "reconcile")             /* start-up: before leftovers are dealt with */ \
     X(PACK_REMOVE,          "pack-remove")           /* before a pack file is removed */ \
+    X(GC_MARK,              "gc-mark")               /* gc: before it marks what is live */ \
+    X(GC_COPIED,            "gc-copied")             /* gc: a new pack is sealed, not yet in the catalog */ \
+    X(GC_COMMIT,            "gc-commit")             /* gc: before the commit that drops packs */ \
+    X(GC_COMMITTED,         "gc-committed")          /* gc: after it, before their files go */ \
     X(NOTE_SEALED,          "note-sealed")           /* a note is in a sealed pack, nothing is done yet */ \
     X(REBUILD_ASIDE,        "rebuild-aside")         /* rebuild: before the old catalog gets a second name */ \
     X(REBUILD_RENAME,       "rebuild-rename")        /* rebuild: before the new catalog is put in place */
