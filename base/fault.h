@@ -8,6 +8,8 @@
 // acting on the Nth hit (1 by default) of that name. ACTION is
 //   kill         SIGKILL to the own process: what a power cut leaves, but for the page cache
 //   pause        stop (SIGSTOP) until the test continues the process
+//   hold         the thread that passes waits, the others go on: it makes the file
+//                "$BACKTREE_FAULT_HOLD.NAME" and goes on when the test has removed it
 //   sleep-MS     sleep that many milliseconds at this hit and every later one (a slow disk)
 //   ERRNO-NAME   (EIO, ENOSPC, ...) fault_hit() returns that error once, as the system call behind
 //   it would

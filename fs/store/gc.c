@@ -18,6 +18,7 @@
 // Of one transaction that drops; the first ones are smaller, see drop_dead().
 #define DROP_PACKS_MAX 64
 #define DROP_RECORDS_MAX 131072
+#define TRIES 3 // at a batch that a backup gets in the way of
 
 int gc_progress(struct gc *gc, struct error *err)
 {
@@ -90,7 +91,7 @@ static int delete_old(struct gc_batch *batch, struct catalog_conn *conn, struct 
     return r;
 }
 
-// Finds packs with a row that is needed and was not copied; they leave the batch. Returns how many.
+// Whether a row that was not copied is needed. On the last try its pack leaves the batch instead.
 static size_t find_needed(struct gc_batch *batch, struct gc_pack **needed)
 {
     struct gc *gc = batch->gc;
@@ -103,6 +104,8 @@ static size_t find_needed(struct gc_batch *batch, struct gc_pack **needed)
         if (!*pack || row->copy >= 0 ||
             (!row_bitmap_has(&gc->live, row->row) && !pins_have(&gc->store->pins, row->row)))
             continue;
+        if (!batch->last_try)
+            return 1;
         needed[count++] = *pack;
         *pack = NULL;
     }
@@ -166,7 +169,7 @@ static size_t packs_left(const struct gc_batch *batch)
     return count;
 }
 
-// 1 when packs were dropped, 0 when all of them are needed.
+// 1 when packs were dropped; 0 when all of them are needed, or one is and it is not the last try.
 static int commit_without_needed(struct gc_batch *batch, bool *ret_tried, struct error *err)
 {
     AUTO_FREE struct gc_pack **needed = calloc(batch->pack_count, sizeof(*needed));
@@ -176,7 +179,7 @@ static int commit_without_needed(struct gc_batch *batch, bool *ret_tried, struct
 
     while (r == 0 && packs_left(batch) > 0) {
         r = commit(batch, needed, &count, ret_tried, err);
-        if (r != 0)
+        if (r != 0 || !batch->last_try)
             break;
         gc->result->packs_passed_over += count;
         for (size_t i = 0; r == 0 && i < count; i++)
@@ -247,42 +250,37 @@ static int finish_batch(struct gc_batch *batch, struct error *err)
         r = commit_without_needed(batch, &tried, err);
     if (r <= 0 && !tried)
         discard_new(batch);
-    return r <= 0 ? r : count_batch(batch, err);
+    if (r <= 0)
+        return r;
+    r = count_batch(batch, err);
+    return r < 0 ? r : 1;
 }
 
-// Packs go, their live records into a new one.
+// Packs go, their live records into a new one. What a backup has met since a record was passed over
+// is copied by the next try.
 static int do_batch(struct gc *gc, struct gc_pack **packs, size_t count, struct error *err)
 {
     struct gc_batch batch = {.gc = gc, .packs = packs, .pack_count = count};
-    bool again = true;
+    uint64_t done = gc->done;
     int r = 0;
 
-    while (r == 0 && again) {
-        gc_batch_deinit(&batch);
-        r = gc_batch_fill(&batch, &again, err);
+    for (int try = 1; r == 0 && try <= TRIES; try++) {
+        bool again = true;
+
+        gc->done = done;
+        batch.last_try = try == TRIES;
+        while (r == 0 && again) {
+            gc_batch_deinit(&batch);
+            r = gc_batch_fill(&batch, &again, err);
+        }
+        if (r == 0)
+            r = packs_left(&batch) ? finish_batch(&batch, err) : 1;
     }
-    if (r == 0)
-        r = finish_batch(&batch, err);
     gc_batch_deinit(&batch);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 // --- all of it
-
-// Those with deltas first: when one of them has to stay, so do the bases of its deltas, and their
-// packs must not have gone. Bases are older.
-static size_t list_dead(struct gc *gc, struct gc_pack **list)
-{
-    size_t count = 0;
-
-    for (int deltas = 1; deltas >= 0; deltas--) {
-        for (size_t i = gc->pack_count; i-- > 0;) {
-            if (gc->packs[i].fate == GC_DROP && gc->packs[i].deltas == (deltas == 1))
-                list[count++] = &gc->packs[i];
-        }
-    }
-    return count;
-}
 
 // How many of the next packs go at once.
 static size_t drop_step(struct gc_pack **list, size_t count, size_t step)
@@ -297,9 +295,9 @@ static size_t drop_step(struct gc_pack **list, size_t count, size_t step)
 
 // Before anything is copied: that takes no space. The first transactions are small, for on a full
 // disk there may be room for nothing else.
-static int drop_dead(struct gc *gc, struct gc_pack **list, struct error *err)
+static int drop_dead(struct gc *gc, int wave, struct gc_pack **list, struct error *err)
 {
-    size_t count = list_dead(gc, list), at = 0, step = 1;
+    size_t count = gc_list_dead(gc, wave, list), at = 0, step = 1;
     int r = 0;
 
     while (r == 0 && at < count) {
@@ -314,12 +312,12 @@ static int drop_dead(struct gc *gc, struct gc_pack **list, struct error *err)
     return r;
 }
 
-static int rewrite(struct gc *gc, struct gc_pack **list, struct error *err)
+static int rewrite(struct gc *gc, int wave, struct gc_pack **list, struct error *err)
 {
-    size_t next = 0, count;
+    size_t left = gc->pack_count, count;
     int r = 0;
 
-    while (r == 0 && (count = gc_next_batch(gc, &next, list)) > 0) {
+    while (r == 0 && (count = gc_next_batch(gc, wave, &left, list)) > 0) {
         r = do_batch(gc, list, count, err);
         if (r == 0)
             r = gc_progress(gc, err);
@@ -334,9 +332,10 @@ static int collect(struct gc *gc, struct error *err)
 
     if (r == 0)
         r = gc_mark(gc, err);
+    if (r == 0)
+        r = gc_plan(gc, err);
     if (r < 0)
         return r;
-    gc_plan(gc);
     room = calloc(gc->pack_count + 1, sizeof(*room));
     if (!room)
         return error_set(err, -ENOMEM, "out of memory for a list of packs");
@@ -345,10 +344,11 @@ static int collect(struct gc *gc, struct error *err)
         return 0;
     }
     r = gc_progress(gc, err);
-    if (r == 0)
-        r = drop_dead(gc, room, err);
-    if (r == 0)
-        r = rewrite(gc, room, err);
+    for (int wave = 0; r == 0 && wave < GC_WAVES; wave++) {
+        r = drop_dead(gc, wave, room, err);
+        if (r == 0)
+            r = rewrite(gc, wave, room, err);
+    }
     return r;
 }
 

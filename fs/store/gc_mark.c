@@ -307,7 +307,22 @@ static int keep_record(const struct digest *id, void *arg, struct error *err)
     return r < 0 ? r : 0;
 }
 
-// Of packs that stay: a record that cannot be decoded would be damage to whoever reads all of them.
+int gc_mark(struct gc *gc, struct error *err)
+{
+    int r = fault_hit(FAULT_GC_MARK, err);
+
+    for (size_t i = 0; r == 0 && i < gc->snapshot_count; i++)
+        r = mark_snapshot(gc, &gc->snapshots[i], err);
+    if (r == 0)
+        r = renew_lease(gc, err);
+    if (r == 0)
+        r = gc_rows_kept(gc->conn, keep_record, gc, err);
+    end_lease(gc);
+    return r;
+}
+
+// --- bases of deltas that are dead themselves
+
 static int keep_base(int64_t pack_id, const struct digest *base, void *arg, struct error *err)
 {
     struct gc *gc = arg;
@@ -319,47 +334,41 @@ static int keep_base(int64_t pack_id, const struct digest *base, void *arg, stru
     return pack->basing ? mark_base(gc, base, err) : 0;
 }
 
-// Returns whether there are packs whose bases are not live yet.
-static bool next_round(struct gc *gc)
+int gc_mark_bases(struct gc *gc, struct error *err)
 {
-    bool more = false;
+    int r = renew_lease(gc, err);
 
-    for (size_t i = 0; i < gc->pack_count; i++) {
-        struct gc_pack *pack = &gc->packs[i];
-
-        pack->based = pack->based || pack->basing;
-        pack->basing = pack->live_records > 0 && !pack->based;
-        more = more || (pack->basing && pack->deltas);
-    }
-    return more;
-}
-
-// A pack that gets its first live record that way stays too, so it goes on until nothing changes.
-static int keep_bases(struct gc *gc, struct error *err)
-{
-    int r;
-
-    next_round(gc);
-    do {
+    if (r == 0)
         r = gc_rows_deltas(gc->conn, keep_base, gc, err);
-        if (r == 0)
-            r = gc_progress(gc, err);
-    } while (r == 0 && next_round(gc));
+    end_lease(gc);
     return r;
 }
 
-int gc_mark(struct gc *gc, struct error *err)
+static int note_late(int64_t pack_id, const struct digest *base, void *arg, struct error *err)
 {
-    int r = fault_hit(FAULT_GC_MARK, err);
+    struct gc *gc = arg;
+    const struct gc_pack *pack = gc_find_pack(gc, pack_id);
+    struct chunk_location copies[COPIES_MAX];
+    int count;
 
-    for (size_t i = 0; r == 0 && i < gc->snapshot_count; i++)
-        r = mark_snapshot(gc, &gc->snapshots[i], err);
+    if (!pack || pack->fate == GC_KEEP)
+        return 0;
+    count = find_copies(gc, base, true, copies, err);
+    for (int i = 0; i < count; i++) {
+        struct gc_pack *holder = gc_find_pack(gc, copies[i].pack_id);
+
+        if (holder && holder != pack && !row_bitmap_has(&gc->live, copies[i].row))
+            holder->late = true;
+    }
+    return count < 0 ? count : 0;
+}
+
+int gc_find_late(struct gc *gc, struct error *err)
+{
+    int r = renew_lease(gc, err);
+
     if (r == 0)
-        r = renew_lease(gc, err);
-    if (r == 0)
-        r = gc_rows_kept(gc->conn, keep_record, gc, err);
-    if (r == 0)
-        r = keep_bases(gc, err);
+        r = gc_rows_deltas(gc->conn, note_late, gc, err);
     end_lease(gc);
     return r;
 }

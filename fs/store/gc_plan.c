@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Which packs go. A pure function of what marking found, so a dry run tells what a run does.
+// Which packs go, and in which order. It follows from what marking found alone, so that a dry run
+// tells what a run does.
+//
+// A pack that stays may hold deltas nobody needs. Their bases stay with them, or whoever reads
+// every record of a repository would find ones that cannot be decoded. Deltas that go need no base,
+// but until they are gone it must be there: a collection may end at any moment. So packs that hold
+// such bases go in a second wave, and in each wave the newest go first: a base is older than its
+// deltas, unless it was moved.
 #include "fs/store/gc_state.h"
 
 // Every incremental and every note leaves a small pack.
@@ -17,15 +24,13 @@ static uint64_t dead_bytes(const struct gc_pack *pack)
 // What is marked damaged cannot be copied with a good conscience; its pack stays as it is.
 static enum gc_fate fate_of(const struct gc_pack *pack, unsigned threshold)
 {
-    uint64_t dead = dead_bytes(pack);
+    uint64_t dead = dead_bytes(pack), whole = pack->file_bytes;
 
     if (pack->live_records == 0)
         return GC_DROP;
     if (pack->damaged || dead == 0)
         return GC_KEEP;
-    return dead >= pack->file_bytes / 100 * threshold + pack->file_bytes % 100 * threshold / 100
-               ? GC_REWRITE
-               : GC_KEEP;
+    return dead >= whole / 100 * threshold + whole % 100 * threshold / 100 ? GC_REWRITE : GC_KEEP;
 }
 
 static bool is_small(const struct gc *gc, const struct gc_pack *pack)
@@ -46,65 +51,121 @@ static void merge_small(struct gc *gc)
     }
 }
 
-void gc_plan(struct gc *gc)
+static void decide(struct gc *gc)
 {
     unsigned threshold = gc->options->threshold ? gc->options->threshold : GC_THRESHOLD_DEFAULT;
+
+    for (size_t i = 0; i < gc->pack_count; i++)
+        gc->packs[i].fate = fate_of(&gc->packs[i], threshold);
+    merge_small(gc);
+}
+
+// Returns whether packs stay whose deltas' bases are not live yet.
+static bool begin_round(struct gc *gc)
+{
+    bool more = false;
 
     for (size_t i = 0; i < gc->pack_count; i++) {
         struct gc_pack *pack = &gc->packs[i];
 
-        pack->fate = fate_of(pack, threshold);
-        gc->result->live_bytes += pack->live_bytes;
-        gc->result->dead_bytes += dead_bytes(pack);
+        pack->based = pack->based || pack->basing;
+        pack->basing = pack->fate == GC_KEEP && !pack->based;
+        more = more || (pack->basing && pack->deltas);
     }
-    merge_small(gc);
+    return more;
+}
+
+static void count_plan(struct gc *gc)
+{
     gc->done = gc->total; // every pack has been looked at; the copies are on top
     for (size_t i = 0; i < gc->pack_count; i++) {
-        if (gc->packs[i].fate == GC_REWRITE)
-            gc->total += gc->packs[i].live_bytes;
+        const struct gc_pack *pack = &gc->packs[i];
+
+        gc->result->live_bytes += pack->live_bytes;
+        gc->result->dead_bytes += dead_bytes(pack);
+        gc->total += pack->fate == GC_REWRITE ? pack->live_bytes : 0;
     }
 }
 
-size_t gc_next_batch(struct gc *gc, size_t *next, struct gc_pack **ret_packs)
+// A base that is live may make its pack stay, with deltas of its own: it goes on until nothing
+// changes. In the first round it is not known yet which packs hold deltas.
+int gc_plan(struct gc *gc, struct error *err)
+{
+    int r;
+
+    decide(gc);
+    begin_round(gc);
+    do {
+        r = gc_mark_bases(gc, err);
+        if (r == 0)
+            r = gc_progress(gc, err);
+        decide(gc);
+    } while (r == 0 && begin_round(gc));
+    if (r == 0)
+        r = gc_find_late(gc, err);
+    if (r == 0)
+        count_plan(gc);
+    return r;
+}
+
+// --- the order
+
+size_t gc_list_dead(struct gc *gc, int wave, struct gc_pack **list)
+{
+    size_t count = 0;
+
+    for (size_t i = gc->pack_count; i-- > 0;) {
+        if (gc->packs[i].fate == GC_DROP && gc->packs[i].late == (wave > 0))
+            list[count++] = &gc->packs[i];
+    }
+    return count;
+}
+
+size_t gc_next_batch(struct gc *gc, int wave, size_t *left, struct gc_pack **list)
 {
     uint64_t bytes = 0, records = 0;
     size_t count = 0;
 
-    for (; *next < gc->pack_count; ++*next) {
-        struct gc_pack *pack = &gc->packs[*next];
+    for (; *left > 0; --*left) {
+        struct gc_pack *pack = &gc->packs[*left - 1];
 
-        if (pack->fate != GC_REWRITE)
+        if (pack->fate != GC_REWRITE || pack->late != (wave > 0))
             continue;
         bytes += pack->live_bytes;
         records += pack->live_records;
         if (count > 0 && (bytes > gc->store->pack_bytes || records > GC_RECORDS_MAX))
             break;
-        ret_packs[count++] = pack;
+        list[count++] = pack;
     }
     return count;
 }
 
+static void foretell_batch(struct gc_result *result, struct gc_pack **packs, size_t count)
+{
+    uint64_t old = 0, copied = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        old += packs[i]->file_bytes;
+        copied += packs[i]->live_bytes;
+    }
+    result->packs_rewritten += count;
+    result->packs_made++;
+    result->copied_bytes += copied;
+    result->freed_bytes += old > copied + GC_PACK_OVERHEAD ? old - copied - GC_PACK_OVERHEAD : 0;
+}
+
 void gc_foretell(struct gc *gc, struct gc_pack **room)
 {
-    struct gc_result *result = gc->result;
-    size_t next = 0, count;
+    size_t count;
 
-    for (size_t i = 0; i < gc->pack_count; i++) {
-        if (gc->packs[i].fate == GC_DROP) {
-            result->packs_dropped++;
-            result->freed_bytes += gc->packs[i].file_bytes;
-        }
-    }
-    while ((count = gc_next_batch(gc, &next, room)) > 0) {
-        uint64_t old = 0, new = GC_PACK_OVERHEAD;
+    for (int wave = 0; wave < GC_WAVES; wave++) {
+        size_t left = gc->pack_count;
 
-        for (size_t i = 0; i < count; i++) {
-            old += room[i]->file_bytes;
-            new += room[i]->live_bytes;
-        }
-        result->packs_rewritten += count;
-        result->packs_made++;
-        result->copied_bytes += new - GC_PACK_OVERHEAD;
-        result->freed_bytes += old > new ? old - new : 0;
+        count = gc_list_dead(gc, wave, room);
+        gc->result->packs_dropped += count;
+        for (size_t i = 0; i < count; i++)
+            gc->result->freed_bytes += room[i]->file_bytes;
+        while ((count = gc_next_batch(gc, wave, &left, room)) > 0)
+            foretell_batch(gc->result, room, count);
     }
 }

@@ -23,8 +23,9 @@ struct gc_pack {
     enum gc_fate fate;
     bool damaged; // holds a live record that is marked damaged: it cannot be copied
     bool deltas;  // holds some
-    bool basing;  // the bases of its deltas are being marked
+    bool basing;  // the bases of all its deltas are being marked
     bool based;   // they are live
+    bool late;    // holds a base of a delta that goes: it must not go first
     char uuid[UUID_TEXT_SIZE];
 };
 
@@ -76,15 +77,23 @@ struct gc_pack *gc_find_pack(struct gc *gc, int64_t pack_id);
 // gc_mark.c: snapshots and packs as they are, then everything they refer to.
 int gc_list(struct gc *gc, struct error *err);
 int gc_mark(struct gc *gc, struct error *err);
-// The bases of a pack's deltas are live, whatever else it holds: it stays.
+// For every delta in a pack that is `basing`: its base is live.
+int gc_mark_bases(struct gc *gc, struct error *err);
+// For one pack that has to stay after all.
 int gc_mark_bases_of(struct gc *gc, const struct gc_pack *pack, struct error *err);
+// Sets `late`.
+int gc_find_late(struct gc *gc, struct error *err);
 
 // gc_plan.c: a fate for every pack.
-void gc_plan(struct gc *gc);
-// The packs that go into the next new pack together: *next is where to look on, 0 at first. Returns
-// how many, 0 at the end; *ret_packs has room for all packs.
-size_t gc_next_batch(struct gc *gc, size_t *next, struct gc_pack **ret_packs);
-// What would come of it.
+int gc_plan(struct gc *gc, struct error *err);
+// Packs go in two waves, those that are late in the second.
+#define GC_WAVES 2
+// Packs of a wave that are dropped without copying; `list` has room for all packs.
+size_t gc_list_dead(struct gc *gc, int wave, struct gc_pack **list);
+// The packs that go into the next new pack together. *left is how many packs to look at still:
+// pack_count at first. Returns how many, 0 at the end.
+size_t gc_next_batch(struct gc *gc, int wave, size_t *left, struct gc_pack **list);
+// What would come of it; `room` for all packs.
 void gc_foretell(struct gc *gc, struct gc_pack **room);
 
 // gc_copy.c: a new pack and what goes into it.
@@ -98,6 +107,7 @@ struct gc_batch {
     struct gc *gc;
     struct gc_pack **packs; // NULL: is needed after all, and stays
     size_t pack_count;
+    bool last_try;       // to be done without those that are needed
     struct gc_row *rows; // of these packs
     size_t row_count, row_room;
 
