@@ -30,7 +30,7 @@ SIZE = 6 * MIB
 
 
 class World:
-    """One disk. Its first generation of bytes was backed up and forgotten, its second is a snapshot
+    """A VM with one disk, and another that was forgotten. The disk's first generation of bytes was backed up and forgotten, its second is a snapshot
     that shares half of that, and now the first stands on the disk again."""
 
     def __init__(self, case, faults):
@@ -48,6 +48,10 @@ class World:
         write_at(self.image, 0, old[:SIZE // 2])
         write_at(self.image, SIZE - 100 * KIB, noise(50 * KIB, "third"))
         first.rmdir()
+        other = make_disk(case.dir / "web2.raw", 2 * MIB, [(0, 2 * MIB)], seed="other")
+        case.add("web2", vda=other)
+        case.backup("web2")
+        case.latest("web2", "vda").rmdir()
         os.environ["BACKTREE_FAULT_HOLD"] = str(case.dir / "held")
         case.remount(fault=faults)
 
@@ -111,19 +115,22 @@ def backup_held(case, point, nth, words):
 
 
 @each([(p, w) for p in BACKUP_POINTS for w in ("full", "") if (p, w) != ("pack-read", "full")])
-def test_gc_beside_a_backup(case, point, words):
+def test_gc_beside_a_backup(case, row):
+    point, words = row
     backup_held(case, point, 1, words)
 
 
 # Later moments: some batches were looked up, some not; the second pack.
 @each([("source-read", 2), ("source-read", 4), ("source-read", 6), ("2-pack-sealed", 1)])
-def test_gc_later_in_a_backup(case, point, nth):
+def test_gc_later_in_a_backup(case, row):
+    point, nth = row
     backup_held(case, point, nth, "full")
 
 
 @each([(p, w) for p in GC_POINTS if p not in INSIDE for w in ("full", "")])
-def test_backup_beside_a_gc(case, point, words):
+def test_backup_beside_a_gc(case, row):
     """The whole backup runs while the collection stands still: what it relied on stays."""
+    point, words = row
     world = World(case, f"{point}=hold")
     collection = case.request(case.mnt / "control" / "gc", "threshold=1%")
     world.wait_held(point)
@@ -150,9 +157,10 @@ def test_looking_up_before_the_commit(case, words):
 
 @each([(p, w) for p in ("source-read", "1-pack-append", "5-snapshot-committed")
        for w in ("parent", "other")])
-def test_forgetting_meanwhile(case, point, whose):
+def test_forgetting_meanwhile(case, row):
     """Snapshots are forgotten while a backup is held and before the collection: the parent of a
     running backup cannot be."""
+    point, whose = row
     world = World(case, f"{point}=hold")
     asked = begin(case, case.vm("web1") / "backup")
     world.wait_held(point)
