@@ -237,6 +237,7 @@ static const char version_1[] =
     ") STRICT;"
     "CREATE INDEX chunks_by_pack ON chunks (pack_id);"
     "CREATE INDEX chunks_by_base ON chunks (base) WHERE base IS NOT NULL;"
+    "CREATE INDEX chunks_kept ON chunks (kind) WHERE kind > 2;" // snapshots, notes: a few
     "CREATE INDEX chunks_damaged ON chunks (id) WHERE damaged_at IS NOT NULL;";
 // clang-format on
 

@@ -40,6 +40,7 @@ extern const struct command prune_command;
 extern const struct command stats_command;
 extern const struct command check_command;
 extern const struct command verify_command;
+extern const struct command gc_command;
 extern const struct command rebuild_command;
 
 #endif

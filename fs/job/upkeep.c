@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "catalog/path.h"
 #include "fs/job/check_job.h"
+#include "fs/job/gc_job.h"
 #include "fs/job/verify_job.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 #define BLANKS " \t\r\n"
 
-static const struct upkeep_kind *const kinds[] = {&check_upkeep, &verify_upkeep};
+static const struct upkeep_kind *const kinds[] = {&check_upkeep, &verify_upkeep, &gc_upkeep};
 
 const struct upkeep_kind *upkeep_find(enum job_kind kind)
 {

@@ -8,6 +8,7 @@
 #include "fs/store/chunk_cache.h"
 #include "fs/store/pack_backend.h"
 #include "fs/store/pack_reader.h"
+#include "fs/store/pins.h"
 #include "fs/store/store.h"
 
 #include <pthread.h>
@@ -24,6 +25,7 @@ struct store {
     struct reserve *reserve;   // borrowed; NULL: none is kept
     store_damage_fn on_damage; // NULL: nobody wants to know
     void *on_damage_arg;
+    struct pins pins; // what writers rely on, for gc
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones
