@@ -17,8 +17,8 @@
 #define FINGERPRINT_SECRET_SIZE 192 // XXH3_SECRET_DEFAULT_SIZE
 #define CHUNK_SIZE_MIN (16u * 1024)
 #define CHUNK_SIZE_MAX (4u * 1024 * 1024)
-#define CHUNK_SIZE_DEFAULT (64u * 1024)
-#define COMPRESSION_LEVEL_DEFAULT 1 // zstd levels 1 … 19
+#define CHUNK_SIZE_DEFAULT (64u * 1024) // measured: docs/ARCHITECTURE.md, Deltas
+#define COMPRESSION_LEVEL_DEFAULT 1     // zstd levels 1 … 19
 
 struct repo_config {
     uint32_t version;

@@ -244,7 +244,8 @@ def test_incrementals_hold_the_changes_alone(case):
     case.backup("web1")
     info = case.info(case.snapshots("web1", "vda")[1])
     eq(info["changed_bytes"], 2 * CHUNK, "changed_bytes")
-    check(2 * CHUNK <= info["new_bytes"] < 2 * CHUNK + 64 * KIB, f"new_bytes {info['new_bytes']}")
+    # One of them in full; the other, where one byte changed, as a delta.
+    check(CHUNK <= info["new_bytes"] < CHUNK + 32 * KIB, f"new_bytes {info['new_bytes']}")
     check(abs(case.pack_bytes() - packed - info["new_bytes"]) < 4 * KIB, "what packs/ grew by")
     case.expect_same(raw(case), image)
 
