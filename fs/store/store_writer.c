@@ -164,16 +164,20 @@ static int poison(struct store_writer *writer, int code, const struct error *cau
 }
 
 // A copy that can be relied on: durable or of this job, not damaged, and in a pack that garbage
-// collection has not dropped since the lease began. 1, 0 or -errno; pins are locked.
+// collection has not dropped since the lease began. `as_base`: only a chunk without a base of its
+// own will do. 1, 0 (then *ret_copy may tell of one that will not do) or -errno; pins are locked.
 static int find_copy(struct store_writer *writer, struct catalog_conn *conn,
-                     const struct digest *id, bool plain, struct chunk_location *ret_copy,
+                     const struct digest *id, bool as_base, struct chunk_location *ret_copy,
                      struct error *err)
 {
     const struct pins *pins = &writer->store->pins;
     int r = chunk_lookup(conn, id, writer->job_id, ret_copy, err);
 
     // The best copy comes first: when it will not do, none will.
-    if (r > 0 && (ret_copy->damaged || (plain && !digest_is_zero(&ret_copy->record.base))))
+    if (r > 0 && ret_copy->damaged)
+        return 0;
+    if (r > 0 && as_base &&
+        (ret_copy->record.kind != RECORD_CHUNK || !digest_is_zero(&ret_copy->record.base)))
         return 0;
     return r > 0 && pins_is_dropped(pins, ret_copy->pack_id) ? -ESTALE : r;
 }
@@ -244,7 +248,7 @@ int store_writer_base(struct store_writer *writer, struct catalog_conn *conn,
     if (r > 0)
         r = pin(writer, copy.row, err);
     pins_look_end(&writer->store->pins);
-    if (r == -ESTALE || (r > 0 && copy.record.kind != RECORD_CHUNK))
+    if (r == -ESTALE)
         return 0;
     if (r > 0)
         *ret_base = (struct store_base){.id = copy.record.id,
@@ -566,57 +570,4 @@ int store_writer_put(struct store_writer *writer, enum record_kind kind, const v
     }
     *ret_id = record.id;
     return 0;
-}
-
-// --- dropping
-
-struct pack_list {
-    struct pack_row *rows;
-    size_t count, room;
-};
-
-static int collect_pack(const struct pack_row *row, void *arg, struct error *err)
-{
-    struct pack_list *list = arg;
-
-    if (list->count == list->room) {
-        size_t room = list->room ? list->room * 2 : 64;
-        struct pack_row *rows = realloc(list->rows, room * sizeof(*rows));
-
-        if (!rows)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        list->rows = rows;
-        list->room = room;
-    }
-    list->rows[list->count++] = *row;
-    return 0;
-}
-
-static int drop_rows(struct store *store, int64_t job_id, struct pack_list *list, struct error *err)
-{
-    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
-    int r = catalog_write_begin(store->catalog, &conn, err);
-
-    if (r == 0)
-        r = pack_each(conn, job_id, collect_pack, list, err);
-    for (size_t i = 0; r == 0 && i < list->count; i++)
-        r = pack_delete(conn, list->rows[i].id, err);
-    if (r == 0)
-        r = catalog_write_commit(TAKE(conn, NULL), err);
-    return r;
-}
-
-int store_drop_provisional(struct store *store, int64_t job_id, struct error *err)
-{
-    struct pack_list list = {0};
-    int r;
-
-    // To pack_each() 0 means every pack there is.
-    if (job_id <= 0)
-        return error_set(err, -EINVAL, "packs can only be dropped for one job");
-    r = drop_rows(store, job_id, &list, err);
-    for (size_t i = 0; r == 0 && i < list.count; i++)
-        r = pack_backend_remove(store->backend, list.rows[i].uuid, PACK_FILE_SEALED, err);
-    free(list.rows);
-    return r;
 }
