@@ -152,7 +152,8 @@ static int jobs_parse(int argc, char **argv, struct filter *filter, struct job_f
     jobs->kind = filter->kind ? job_kind_from_word(filter->kind) : JOB_KIND_UNKNOWN;
     jobs->state = filter->state ? job_state_from_word(filter->state) : JOB_STATE_UNKNOWN;
     if (filter->kind && jobs->kind == JOB_KIND_UNKNOWN)
-        return error_set(err, -EINVAL, "--kind: '%s' is none of backup, restore, prune",
+        return error_set(err, -EINVAL,
+                         "--kind: '%s' is none of backup, restore, prune, verify, gc, check",
                          filter->kind);
     if (filter->state && jobs->state == JOB_STATE_UNKNOWN)
         return error_set(err, -EINVAL,

@@ -94,7 +94,7 @@ static int judge(struct catalog_conn *conn, const struct digest *id, enum record
                  uint32_t raw_length, int64_t *ret_row, char why[ERROR_MESSAGE_MAX], void *arg,
                  struct error *err)
 {
-    const struct damage_search *search = arg;
+    struct damage_search *search = arg;
     struct chunk_location copy, base;
     char hex[DIGEST_HEX_SIZE];
     int r = search->run ? job_run_check(search->run, err) : 0;
@@ -111,8 +111,12 @@ static int judge(struct catalog_conn *conn, const struct digest *id, enum record
     *ret_row = copy.row;
     if (!digest_is_zero(&copy.record.base))
         r = has_copy(search, conn, &copy.record.base, &base, why, err);
-    if (r == 1 && search->prove && kind == RECORD_CHUNK)
+    if (r == 1 && search->prove && kind == RECORD_CHUNK &&
+        !row_set_has(&search->proved, copy.row)) {
         r = prove_chunk(search, conn, id, why, err);
+        if (r == 1 && row_set_add(&search->proved, copy.row, err) < 0)
+            r = -ENOMEM;
+    }
     return r;
 }
 
@@ -128,6 +132,7 @@ int damage_search_init(struct damage_search *search, struct error *err)
 void damage_search_deinit(struct damage_search *search)
 {
     search->maps = map_check_free(search->maps);
+    row_set_deinit(&search->proved);
 }
 
 int damage_find_map(struct damage_search *search, struct catalog_conn *conn,

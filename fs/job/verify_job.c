@@ -159,7 +159,7 @@ static int note_whole(struct verify *verify, struct catalog_conn *conn,
 }
 
 static int end_pack(struct verify *verify, struct catalog_conn *conn,
-                    const struct proved_slice *slice, struct error *err)
+                    const struct proved_slice *slice)
 {
     struct pack_row row;
 
@@ -174,7 +174,7 @@ static int end_pack(struct verify *verify, struct catalog_conn *conn,
         verify->damaged_indexes++;
         job_run_log(verify->run, "index: %s", slice->index_why);
     }
-    return verify->by_packs ? pack_set_verified(conn, slice->pack->id, err) : 0;
+    return 0;
 }
 
 static int note_slice(struct verify *verify, struct catalog_conn *conn,
@@ -188,12 +188,12 @@ static int note_slice(struct verify *verify, struct catalog_conn *conn,
         else if (slice->records[i].damaged)
             r = note_whole(verify, conn, slice, i, err);
     }
-    return r == 0 && slice->last ? end_pack(verify, conn, slice, err) : r;
+    return r == 0 && slice->last ? end_pack(verify, conn, slice) : r;
 }
 
 static bool says_something(const struct proved_slice *slice)
 {
-    bool says = slice->last || slice->damaged > 0;
+    bool says = slice->index_why || slice->damaged > 0;
 
     for (size_t i = 0; !says && i < slice->count; i++)
         says = slice->records[i].damaged;
@@ -223,20 +223,52 @@ static int count_slice(struct verify *verify, const struct proved_slice *slice, 
     return r < 0 ? r : 0;
 }
 
+static int write_stamps(struct verify *verify, struct error *err)
+{
+    AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    int r = 0;
+
+    if (verify->stamp_count == 0)
+        return 0;
+    r = catalog_write_begin(verify->engine->repository.catalog, &conn, err);
+    for (size_t i = 0; r == 0 && i < verify->stamp_count; i++)
+        r = pack_set_verified(conn, verify->stamps[i], err);
+    verify->stamp_count = 0;
+    return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
+}
+
+static int stamp(struct verify *verify, int64_t pack_id, struct error *err)
+{
+    verify->stamps[verify->stamp_count++] = pack_id;
+    return verify->stamp_count == VERIFY_STAMPS ? write_stamps(verify, err) : 0;
+}
+
 int verify_take_slice(const struct proved_slice *slice, void *arg, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     struct verify *verify = arg;
     int r = 0;
 
-    if (says_something(slice)) {
+    // What is left of the pack's damage is told with its last slice.
+    if (says_something(slice) || (slice->last && verify->pack_new + verify->pack_known > 0)) {
         r = catalog_write_begin(verify->engine->repository.catalog, &conn, err);
         if (r == 0)
             r = note_slice(verify, conn, slice, err);
         if (r == 0)
             r = catalog_write_commit(TAKE(conn, NULL), err);
     }
-    return r < 0 ? r : count_slice(verify, slice, err);
+    if (r == 0)
+        r = count_slice(verify, slice, err);
+    return r == 0 && slice->last && verify->by_packs ? stamp(verify, slice->pack->id, err) : r;
+}
+
+int verify_prove(struct verify *verify, const struct prove_pass *pass, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    int r = prove_records(pass, err);
+    int stamped = write_stamps(verify, r < 0 ? &local : err);
+
+    return r < 0 ? r : stamped;
 }
 
 // --- the job

@@ -32,5 +32,5 @@ int verify_packs(struct verify *verify, struct error *err)
     for (size_t i = 0; i < pass.pack_count; i++)
         total += verify->packs[i].file_bytes;
     atomic_store(&verify->run->total_bytes, total);
-    return prove_records(&pass, err);
+    return verify_prove(verify, &pass, err);
 }

@@ -120,7 +120,7 @@ static int prove_round(struct verify *verify, struct error *err)
         return r;
     pass.packs = verify->packs;
     pass.pack_count = verify->pack_count;
-    return prove_records(&pass, err);
+    return verify_prove(verify, &pass, err);
 }
 
 // A pack that is damaged in one place may be in others: all of it is proved then, also for what
@@ -145,7 +145,7 @@ static int prove_suspects(struct verify *verify, struct error *err)
     atomic_store(&verify->run->total_bytes, total);
     verify->by_packs = true;
     pass.packs = verify->packs;
-    return r < 0 ? r : prove_records(&pass, err);
+    return r < 0 ? r : verify_prove(verify, &pass, err);
 }
 
 static int find_job(struct verify *verify, struct error *err)

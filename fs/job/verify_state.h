@@ -8,6 +8,8 @@
 #include "fs/job/prove_records.h"
 #include "fs/job/verify_words.h"
 
+#define VERIFY_STAMPS 64
+
 struct verify_snapshot {
     int64_t id;
     bool wanted; // its proof is what was asked for: it gets verified_at
@@ -31,6 +33,10 @@ struct verify {
     struct row_set seen;     // proved or marked
     struct row_set round;    // to be proved in this round
     struct row_set suspects; // packs with damage that was not known
+
+    // Packs that were proved and are not stamped yet: many small ones share a transaction.
+    int64_t stamps[VERIFY_STAMPS];
+    size_t stamp_count;
 
     // the pack at hand
     uint64_t part;                 // bytes of it that were told as done
@@ -64,6 +70,8 @@ int verify_settle(struct verify *verify, struct error *err);
 
 // Takes what prove_records() gives: marks what is damaged, clears marks of what is whole.
 int verify_take_slice(const struct proved_slice *slice, void *arg, struct error *err);
+// prove_records() with that, and stamps what was proved, also when it was ended early.
+int verify_prove(struct verify *verify, const struct prove_pass *pass, struct error *err);
 int verify_stop(void *arg, struct error *err);
 // Fills verify->packs with all packs there are.
 int verify_list_packs(struct verify *verify, struct error *err);
