@@ -5,8 +5,8 @@
 // is live, after it was read and its checksums were found right; when that cannot be said of any,
 // all of them are.
 //
-// The rows that are looked at are of durable packs, and only a collection drops those: no row
-// changes its meaning while marking goes on, though read leases are renewed.
+// No number of a row is used twice, and only a collection drops rows of durable packs: no bit
+// changes its meaning though read leases are renewed.
 #include "fs/store/gc_state.h"
 
 #include "base/fault.h"

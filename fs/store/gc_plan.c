@@ -6,13 +6,17 @@
 // A pack that stays may hold deltas nobody needs. Their bases stay with them, or whoever reads
 // every record of a repository would find ones that cannot be decoded. Deltas that go need no base,
 // but until they are gone it must be there: a collection may end at any moment. So packs that hold
-// such bases go in a second wave, and in each wave the newest go first: a base is older than its
-// deltas, unless it was moved.
+// such bases go in later waves, and in each wave the newest go first: a base is older than its
+// deltas, unless it was moved. On a full disk what frees space must come before what takes some.
 #include "fs/store/gc_state.h"
 
 // Every incremental and every note leaves a small pack.
 #define SMALL_SHARE 16  // of a pack's size
 #define SMALL_ENOUGH 16 // of them are worth merging
+
+// The record of a snapshot is kept when all of its content goes: such a pack is as good as dead.
+#define HUSK_LIVE_BYTES 4096
+#define HUSK_FILE_BYTES (16 * HUSK_LIVE_BYTES)
 
 static uint64_t dead_bytes(const struct gc_pack *pack)
 {
@@ -75,12 +79,20 @@ static bool begin_round(struct gc *gc)
     return more;
 }
 
+static int wave_of(const struct gc_pack *pack)
+{
+    bool husk = pack->live_bytes <= HUSK_LIVE_BYTES && pack->file_bytes >= HUSK_FILE_BYTES;
+
+    return (pack->late ? 2 : 0) + (pack->fate == GC_REWRITE && !husk ? 1 : 0);
+}
+
 static void count_plan(struct gc *gc)
 {
     gc->done = gc->total; // every pack has been looked at; the copies are on top
     for (size_t i = 0; i < gc->pack_count; i++) {
-        const struct gc_pack *pack = &gc->packs[i];
+        struct gc_pack *pack = &gc->packs[i];
 
+        pack->wave = wave_of(pack);
         gc->result->live_bytes += pack->live_bytes;
         gc->result->dead_bytes += dead_bytes(pack);
         gc->total += pack->fate == GC_REWRITE ? pack->live_bytes : 0;
@@ -115,7 +127,7 @@ size_t gc_list_dead(struct gc *gc, int wave, struct gc_pack **list)
     size_t count = 0;
 
     for (size_t i = gc->pack_count; i-- > 0;) {
-        if (gc->packs[i].fate == GC_DROP && gc->packs[i].late == (wave > 0))
+        if (gc->packs[i].fate == GC_DROP && gc->packs[i].wave == wave)
             list[count++] = &gc->packs[i];
     }
     return count;
@@ -129,7 +141,7 @@ size_t gc_next_batch(struct gc *gc, int wave, size_t *left, struct gc_pack **lis
     for (; *left > 0; --*left) {
         struct gc_pack *pack = &gc->packs[*left - 1];
 
-        if (pack->fate != GC_REWRITE || pack->late != (wave > 0))
+        if (pack->fate != GC_REWRITE || pack->wave != wave)
             continue;
         bytes += pack->live_bytes;
         records += pack->live_records;

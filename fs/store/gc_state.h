@@ -26,6 +26,7 @@ struct gc_pack {
     bool basing;  // the bases of all its deltas are being marked
     bool based;   // they are live
     bool late;    // holds a base of a delta that goes: it must not go first
+    int wave;
     char uuid[UUID_TEXT_SIZE];
 };
 
@@ -86,8 +87,8 @@ int gc_find_late(struct gc *gc, struct error *err);
 
 // gc_plan.c: a fate for every pack.
 int gc_plan(struct gc *gc, struct error *err);
-// Packs go in two waves, those that are late in the second.
-#define GC_WAVES 2
+// Packs go in waves: first what frees much and costs next to nothing, what is late after the rest.
+#define GC_WAVES 4
 // Packs of a wave that are dropped without copying; `list` has room for all packs.
 size_t gc_list_dead(struct gc *gc, int wave, struct gc_pack **list);
 // The packs that go into the next new pack together. *left is how many packs to look at still:

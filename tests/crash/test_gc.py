@@ -7,6 +7,7 @@ waits for the other but for the moment of a transaction.
 The points are read out of base/fault.h; one that a backup does not pass must be named here.
 """
 import os
+import random
 import re
 import sys
 import threading
@@ -180,6 +181,58 @@ def test_forgetting_meanwhile(case, row):
         world.compare()
     else:
         world.whole([])
+
+
+def test_under_load(case):
+    """Backups of three VMs that go back and forth between generations of bytes, prunes and one
+    collection after another, for some seconds; every snapshot that is left reads as what it was."""
+    seed = int(os.environ.get("BACKTREE_SEED") or random.randrange(1 << 30))
+    print(f"# seed {seed}", flush=True)
+    vms, images, expected, failures = ("web1", "web2", "web3"), {}, {}, []
+    until = time.monotonic() + (300 if LONG else 8) * SLOWDOWN
+    case.start()
+    for vm in vms:
+        images[vm] = make_disk(case.dir / f"{vm}.raw", 4 * MIB, [(0, 4 * MIB)], seed="same")
+        case.add(vm, vda=images[vm])
+
+    def back_up(vm):
+        numbers = random.Random(f"{seed}{vm}")
+        known = set()
+        while time.monotonic() < until:
+            write_at(images[vm], numbers.randrange(8) * 512 * KIB,
+                     noise(512 * KIB, numbers.randrange(6)))
+            now = digest(images[vm])
+            case.backup(vm, numbers.choice(("", "", "full")))
+            found = {s.relative_to(case.mnt) for s in case.snapshots(vm, "vda")}
+            for name in found - known:
+                expected[name] = now
+            known |= found
+            if numbers.random() < 0.4:
+                case.wait_job(case.request(case.mnt / "control" / "prune",
+                                           f"{vm} keep-last={numbers.randrange(1, 4)}"))
+
+    def run(action, *args):
+        try:
+            action(*args)
+        except BaseException as error:  # pylint: disable=broad-except
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=run, args=(back_up, vm), daemon=True) for vm in vms]
+    for thread in threads:
+        thread.start()
+    freed = rounds = 0
+    while any(thread.is_alive() for thread in threads):
+        job = case.wait_job(case.request(case.mnt / "control" / "gc", "threshold=1%"))
+        freed += job["figures"]["freed_bytes"]
+        rounds += 1
+    eq(failures, [], "what the threads met")
+    check(freed > MIB and rounds > 3, f"{freed} bytes in {rounds} collections")
+    case.remount()
+    for vm in vms:
+        for snapshot in case.snapshots(vm, "vda"):
+            name = snapshot.relative_to(case.mnt)
+            eq(digest(snapshot / "disk.raw"), expected[name], f"SHA-256 of {name}")
+    case.backtree("check", case.repo, "--full")
 
 
 main()

@@ -243,7 +243,11 @@ GC_POINTS = [p for p in POINTS if p.startswith(("gc-", "2-pack-"))
 
 
 def garbage(case, world):
-    """Something of each kind: packs of which all, half and nothing is needed, and many small ones."""
+    """Something of each kind: packs of which all, half and next to nothing is needed, and many small
+    ones."""
+    case.add("web3", vda=make_disk(case.dir / "web3.raw", MIB, [(0, MIB)], seed="web3"))
+    case.backup("web3")
+    case.latest("web3", "vda").rmdir()
     for vm in ("web1", "web2"):
         case.backup(vm)
     world.learn()
@@ -261,8 +265,9 @@ def garbage(case, world):
     return kept
 
 
-# It drops packs in one transaction and makes one new pack in the next.
-PASSED_TWICE = ("gc-commit", "gc-committed", "1-pack-append", "pack-read", "pack-remove")
+# It makes two new packs: of what is left of nearly dead ones, and of the rest.
+PASSED_TWICE = ("gc-copied", "gc-commit", "gc-committed", "2-pack-sync", "1-pack-append", "pack-read",
+                "pack-remove")
 
 
 @each([(p, nth) for p in GC_POINTS for nth in (1, 2) if nth == 1 or p in PASSED_TWICE])

@@ -188,6 +188,36 @@ def test_dry_run(case):
     eq(again["packs_rewritten"] + again["packs_dropped"], 0, "nothing is left to do")
 
 
+def test_a_full_disk(case):
+    """With room for less than a pack what needs no copying goes, and then the rest."""
+    needs_root()
+    small = case.dir / "small"
+    with open(case.dir / "small.img", "wb") as out:
+        out.truncate(120 * MIB)
+    case.run(["mkfs.ext4", "-q", "-m", "0", case.dir / "small.img"])
+    small.mkdir()
+    case.run(["mount", "-o", "loop", case.dir / "small.img", small])
+    case.repo = small / "repo"
+    case.catalog.path = case.repo / "catalog.db"
+    case.start()
+    generations(case, 1, 24 * MIB, "web2")
+    _, expected = generations(case, 2, 24 * MIB)
+    case.snapshots("web2", "vda")[0].rmdir()
+    case.snapshots("web1", "vda")[0].rmdir()
+    stat = os.statvfs(small)
+    room = stat.f_bavail * stat.f_frsize
+    with open(small / "filler", "wb") as out:
+        os.posix_fallocate(out.fileno(), 0, room - 2 * MIB)
+    figures = gc(case)
+    check(figures["packs_rewritten"] >= 2 and figures["freed_bytes"] > 30 * MIB, f"{figures}")
+    stat = os.statvfs(small)
+    check(stat.f_bavail * stat.f_frsize > 30 * MIB, "the file system has it")
+    case.remount()
+    eq(digest(case.latest("web1", "vda") / "disk.raw"), expected[1], "the snapshot")
+    case.umount()
+    case.run(["umount", small])
+
+
 def test_words(case):
     case.start()
     trigger = case.mnt / "control" / "gc"

@@ -36,7 +36,7 @@ static inline int64_t complete(struct store_fixture *fixture, int64_t job_id,
                                        .record = *record,
                                        .change_id = ""};
     struct error err = ERROR_INIT;
-    int64_t id;
+    int64_t id = 0;
     int r;
 
     snprintf(chain.uuid, sizeof(chain.uuid), "00000000-0000-4000-8000-%012lld", (long long)job_id);

@@ -74,6 +74,24 @@ static void test_bases_stay_with_their_deltas(void **state)
     assert_false(is_there(fixture, 5));
 }
 
+static void test_a_delta_that_is_copied(void **state)
+{
+    struct store_fixture *fixture = *state;
+    int64_t first = snapshot(fixture, 0, 20), second = snapshot(fixture, 30, 20);
+
+    make_delta(fixture, 31, 5);
+    make_delta(fixture, 32, 6);
+    snapshot(fixture, 31, 1);
+    forget(fixture, first);
+    forget(fixture, second);
+    assert_int_equal(collect(fixture).packs_rewritten, 2);
+    assert_true(is_there(fixture, 31));
+    assert_true(is_there(fixture, 5));
+    assert_false(is_there(fixture, 32)); // it goes, and so does its base
+    assert_false(is_there(fixture, 6));
+    assert_nothing_to_do(fixture);
+}
+
 // A dead delta in a pack that stays keeps its base: whoever reads all records can decode it. One in
 // a pack that goes does not.
 static void test_dead_deltas(void **state)
@@ -235,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STORE_TEST(test_bases_stay_with_their_deltas),
+        STORE_TEST(test_a_delta_that_is_copied),
         STORE_TEST(test_dead_deltas),
         STORE_TEST(test_a_pinned_delta_pins_its_base),
         STORE_TEST(test_what_cannot_be_read_stays),
