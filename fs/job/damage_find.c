@@ -112,9 +112,9 @@ static int judge(struct catalog_conn *conn, const struct digest *id, enum record
     if (!digest_is_zero(&copy.record.base))
         r = has_copy(search, conn, &copy.record.base, &base, why, err);
     if (r == 1 && search->prove && kind == RECORD_CHUNK &&
-        !row_set_has(&search->proved, copy.row)) {
+        !row_bitmap_has(&search->proved, copy.row)) {
         r = prove_chunk(search, conn, id, why, err);
-        if (r == 1 && row_set_add(&search->proved, copy.row, err) < 0)
+        if (r == 1 && row_bitmap_add(&search->proved, copy.row, err) < 0)
             r = -ENOMEM;
     }
     return r;
@@ -132,7 +132,7 @@ int damage_search_init(struct damage_search *search, struct error *err)
 void damage_search_deinit(struct damage_search *search)
 {
     search->maps = map_check_free(search->maps);
-    row_set_deinit(&search->proved);
+    row_bitmap_deinit(&search->proved);
 }
 
 int damage_find_map(struct damage_search *search, struct catalog_conn *conn,

@@ -10,8 +10,8 @@
 #include "catalog/damage.h"
 #include "catalog/snapshot.h"
 #include "fs/job/engine_state.h"
-#include "fs/job/row_set.h"
 #include "fs/store/map_check.h"
+#include "fs/store/row_bitmap.h"
 
 struct damage_list { // zeroed = empty; owns the sentences
     struct damage_extent *extents;
@@ -30,7 +30,7 @@ struct damage_search {
     bool prove;          // read and prove chunks too, not only look for their marks
 
     struct map_check *maps;
-    struct row_set proved; // chunks, each once however many snapshots share them
+    struct row_bitmap proved; // chunks, each once however many snapshots share them
 };
 
 int damage_search_init(struct damage_search *search, struct error *err);

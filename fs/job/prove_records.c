@@ -148,7 +148,7 @@ static int note_record(const struct chunk_location *copy, void *arg, struct erro
 {
     struct prover *prover = arg;
 
-    if (prover->pass->only && !row_set_has(prover->pass->only, copy->row))
+    if (prover->pass->only && !row_bitmap_has(prover->pass->only, copy->row))
         return 0;
     if (prover->count == prover->room) {
         size_t room = prover->room ? prover->room * 2 : 1024;

@@ -12,8 +12,8 @@
 
 #include "base/pool.h"
 #include "catalog/damage.h"
-#include "fs/job/row_set.h"
 #include "fs/store/pack_scan.h"
+#include "fs/store/row_bitmap.h"
 
 // Consecutive records of one pack, proved.
 struct proved_slice {
@@ -34,8 +34,8 @@ struct prove_pass {
     struct pool *pool;
     const struct pack_row *packs;
     size_t pack_count;
-    const struct row_set *only; // NULL: every record. Else packs without any are not told of
-    bool indexes;               // look at each pack's index too
+    const struct row_bitmap *only; // NULL: every record. Else packs without any are not told of
+    bool indexes;                  // look at each pack's index too
 
     // Asked between records by workers, and between packs by the caller's thread: 0, or what ends
     // the pass. May be NULL.

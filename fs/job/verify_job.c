@@ -141,7 +141,7 @@ static int note_damage(struct verify *verify, struct catalog_conn *conn,
     if (slice->records[i].damaged)
         return note_known(verify, conn, slice, i, err);
     verify->damaged_records++;
-    if (row_set_add(&verify->suspects, slice->pack->id, err) < 0)
+    if (row_bitmap_add(&verify->suspects, slice->pack->id, err) < 0)
         return -ENOMEM;
     if (verify->pack_new++ < NAMED_RECORDS)
         verify_tell(verify, "%s", slice->why[i]);
@@ -207,7 +207,7 @@ static int count_slice(struct verify *verify, const struct proved_slice *slice, 
     int r = 0;
 
     for (size_t i = 0; r >= 0 && !packs && i < slice->count; i++)
-        r = row_set_add(&verify->seen, slice->records[i].row, err);
+        r = row_bitmap_add(&verify->seen, slice->records[i].row, err);
     verify->proved_records += slice->count;
     verify->part += bytes;
     // What of a pack is no record: its header and index.
@@ -343,11 +343,11 @@ static void deinit(struct verify *verify)
 {
     free(verify->packs);
     free(verify->snapshots);
-    row_set_deinit(&verify->needed);
-    row_set_deinit(&verify->seen);
-    row_set_deinit(&verify->round);
-    row_set_deinit(&verify->suspects);
-    row_set_deinit(&verify->listed);
+    row_bitmap_deinit(&verify->needed);
+    row_bitmap_deinit(&verify->seen);
+    row_bitmap_deinit(&verify->round);
+    row_bitmap_deinit(&verify->suspects);
+    row_bitmap_deinit(&verify->listed);
     free(verify);
 }
 

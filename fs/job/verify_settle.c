@@ -35,7 +35,7 @@ static int is_lost(struct verify *verify, bool *ret_lost, struct error *err)
 static int note_other(const struct snapshot_row *row, void *arg, struct error *err)
 {
     struct verify *verify = arg;
-    int r = row_set_add(&verify->listed, row->id, err);
+    int r = row_bitmap_add(&verify->listed, row->id, err);
 
     if (r <= 0)
         return r;
@@ -60,7 +60,7 @@ static int add_others(struct verify *verify, struct error *err)
     int r = catalog_read_begin(verify->engine->repository.catalog, &conn, err);
 
     for (size_t i = 0; r >= 0 && i < verify->snapshot_count; i++)
-        r = row_set_add(&verify->listed, verify->snapshots[i].id, err);
+        r = row_bitmap_add(&verify->listed, verify->snapshots[i].id, err);
     return r < 0 ? r : snapshot_each(conn, &all, note_other, verify, err);
 }
 

@@ -28,11 +28,11 @@ static int note_copies(struct collecting *collecting, struct catalog_conn *conn,
     int n = chunk_copies(conn, id, 0, copies, COPIES_MAX, err), r = 0;
 
     for (int i = 0; r >= 0 && i < n; i++) {
-        r = row_set_add(&verify->needed, copies[i].row, err);
+        r = row_bitmap_add(&verify->needed, copies[i].row, err);
         if (r == 1)
             collecting->total += prove_record_bytes(&copies[i].record);
-        if (r >= 0 && !row_set_has(&verify->seen, copies[i].row))
-            r = row_set_add(&verify->round, copies[i].row, err);
+        if (r >= 0 && !row_bitmap_has(&verify->seen, copies[i].row))
+            r = row_bitmap_add(&verify->round, copies[i].row, err);
     }
     return r < 0 ? r : n;
 }
@@ -97,7 +97,7 @@ static int collect_all(struct verify *verify, struct error *err)
     if (r < 0)
         return r;
     map_check_judge(collecting.maps, collect, &collecting);
-    row_set_deinit(&verify->round);
+    row_bitmap_deinit(&verify->round);
     for (size_t i = 0; r == 0 && i < verify->snapshot_count; i++)
         r = collect_snapshot(&collecting, verify->snapshots[i].id, err);
     map_check_free(collecting.maps);
@@ -137,7 +137,7 @@ static int prove_suspects(struct verify *verify, struct error *err)
     int r = verify_list_packs(verify, err);
 
     for (size_t i = 0; r == 0 && i < verify->pack_count; i++) {
-        if (!row_set_has(&verify->suspects, verify->packs[i].id))
+        if (!row_bitmap_has(&verify->suspects, verify->packs[i].id))
             continue;
         total += verify->packs[i].file_bytes;
         verify->packs[pass.pack_count++] = verify->packs[i];

@@ -26,13 +26,13 @@ struct verify {
     size_t pack_count, pack_room;
     struct verify_snapshot *snapshots;
     size_t snapshot_count, snapshot_room;
-    struct row_set listed; // their ids
+    struct row_bitmap listed; // their ids
 
     // of snapshots: rows of the index that they refer to
-    struct row_set needed;   // ever
-    struct row_set seen;     // proved or marked
-    struct row_set round;    // to be proved in this round
-    struct row_set suspects; // packs with damage that was not known
+    struct row_bitmap needed;   // ever
+    struct row_bitmap seen;     // proved or marked
+    struct row_bitmap round;    // to be proved in this round
+    struct row_bitmap suspects; // packs with damage that was not known
 
     // Packs that were proved and are not stamped yet: many small ones share a transaction.
     int64_t stamps[VERIFY_STAMPS];

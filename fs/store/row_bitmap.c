@@ -43,11 +43,11 @@ static int reserve(struct row_bitmap *map, size_t page)
     if (map->pages[page])
         return 0;
     map->pages[page] = calloc(1, PAGE_BYTES);
-    map->count += map->pages[page] != NULL;
+    map->page_count += map->pages[page] != NULL;
     return map->pages[page] ? 0 : -ENOMEM;
 }
 
-int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err)
+int row_bitmap_add(struct row_bitmap *map, int64_t row, struct error *err)
 {
     size_t page = (size_t)row / PAGE_BITS, bit = (size_t)row % PAGE_BITS;
 
@@ -55,6 +55,16 @@ int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err)
         return error_set(err, -ERROR_CORRUPT, "the catalog counts a row %lld", (long long)row);
     if (reserve(map, page) < 0)
         return error_set(err, -ENOMEM, "out of memory for a set of records");
+    if (map->pages[page][bit / 8] & (1u << bit % 8))
+        return 0;
     map->pages[page][bit / 8] |= (uint8_t)(1u << bit % 8);
-    return 0;
+    map->count++;
+    return 1;
+}
+
+int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err)
+{
+    int r = row_bitmap_add(map, row, err);
+
+    return r < 0 ? r : 0;
 }

@@ -14,15 +14,20 @@
 
 struct row_bitmap { // all zero: empty
     uint8_t **pages;
-    size_t room;  // of pages[]
-    size_t count; // of pages that were made
+    size_t room;       // of pages[]
+    size_t page_count; // of pages that were made
+    uint64_t count;    // of rows in the set
 };
 
 void row_bitmap_deinit(struct row_bitmap *map); // empty again
 
 bool row_bitmap_has(const struct row_bitmap *map, int64_t row);
 
-// -ENOMEM; -ERROR_CORRUPT for a number that no table counts up to.
+// 1 when the row is new, 0 when it was there; -ENOMEM, -ERROR_CORRUPT for a number that no table
+// counts up to.
+int row_bitmap_add(struct row_bitmap *map, int64_t row, struct error *err);
+
+// The same for who does not ask: 0 or -errno.
 int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err);
 
 #endif

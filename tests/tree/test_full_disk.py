@@ -45,7 +45,7 @@ def small_disk(case, kind="ext4", size=160 * MIB):
         case.backtree("add", case.repo, "web1", f"vda={image}")
         case.past = []
         for generation in range(GENERATIONS):
-            write_at(image, (20 + 10 * generation) * MIB, noise(CHANGED, generation))
+            write_at(image, 20 * MIB, noise(CHANGED, generation))
             case.backtree("backup", case.repo, "web1")
             case.past.append(copy(image, case.dir / f"past-{generation}.raw"))
         case.image = image
@@ -69,7 +69,7 @@ def test_forget_and_collect_mounted(case, row):
     with small_disk(case, *row) as folder:
         case.mount()
         fill(folder)
-        write_at(case.image, 52 * MIB, noise(CHANGED, "new"))
+        write_at(case.image, 20 * MIB, noise(CHANGED, "new"))
         reason = case.backup("web1", state="failed")["reason"]
         check("No space left" in reason, f"the reason: {reason}")
         for snapshot, past in zip(case.snapshots("web1", "vda"), case.past):
@@ -91,7 +91,7 @@ def test_forget_and_collect_mounted(case, row):
 def test_forget_and_collect_by_commands(case):
     with small_disk(case) as folder:
         fill(folder)
-        write_at(case.image, 52 * MIB, noise(CHANGED, "new"))
+        write_at(case.image, 20 * MIB, noise(CHANGED, "new"))
         expect_no_space(case, "web1")
         case.backtree("prune", case.repo)
         case.backtree("gc", case.repo)
