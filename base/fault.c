@@ -8,10 +8,13 @@
 
 #include "base/cleanup.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +22,7 @@
 #define ARMED_MAX 16
 #define SLEEP_MS_MAX 3600000
 
-enum action { ACTION_UNKNOWN, ACTION_KILL, ACTION_PAUSE, ACTION_SLEEP, ACTION_ERRNO };
+enum action { ACTION_UNKNOWN, ACTION_KILL, ACTION_PAUSE, ACTION_HOLD, ACTION_SLEEP, ACTION_ERRNO };
 
 struct armed {
     enum fault_point point;
@@ -99,6 +102,10 @@ static int parse_action(const char *text, struct armed *armed, struct error *err
         armed->action = ACTION_PAUSE;
         return 0;
     }
+    if (strcmp(text, "hold") == 0 && getenv("BACKTREE_FAULT_HOLD")) {
+        armed->action = ACTION_HOLD;
+        return 0;
+    }
     if (strncmp(text, "sleep-", 6) == 0 && parse_number(text + 6, SLEEP_MS_MAX, &ms)) {
         armed->action = ACTION_SLEEP;
         armed->sleep = (unsigned)ms;
@@ -163,6 +170,18 @@ static void sleep_ms(unsigned ms)
         continue;
 }
 
+static void hold(const char *name)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s.%s", getenv("BACKTREE_FAULT_HOLD"), name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    close(fd);
+    while (access(path, F_OK) == 0)
+        sleep_ms(5);
+}
+
 static int fire(const struct armed *armed, struct error *err)
 {
     const char *name = point_names[armed->point];
@@ -174,6 +193,9 @@ static int fire(const struct armed *armed, struct error *err)
             pause();
     case ACTION_PAUSE:
         raise(SIGSTOP);
+        return 0;
+    case ACTION_HOLD:
+        hold(name);
         return 0;
     case ACTION_SLEEP:
         sleep_ms(armed->sleep);

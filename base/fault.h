@@ -8,6 +8,8 @@
 // acting on the Nth hit (1 by default) of that name. ACTION is
 //   kill         SIGKILL to the own process: what a power cut leaves, but for the page cache
 //   pause        stop (SIGSTOP) until the test continues the process
+//   hold         the thread that passes waits, the others go on: it makes the file
+//                "$BACKTREE_FAULT_HOLD.NAME" and goes on when the test has removed it
 //   sleep-MS     sleep that many milliseconds at this hit and every later one (a slow disk)
 //   ERRNO-NAME   (EIO, ENOSPC, ...) fault_hit() returns that error once, as the system call behind
 //   it would
@@ -53,6 +55,10 @@
     X(INIT_CONFIG,          "init-config")           /* init: before config, its last step, is put in place */ \
     X(RECONCILE,            "reconcile")             /* start-up: before leftovers are dealt with */ \
     X(PACK_REMOVE,          "pack-remove")           /* before a pack file is removed */ \
+    X(GC_MARK,              "gc-mark")               /* gc: before it marks what is live */ \
+    X(GC_COPIED,            "gc-copied")             /* gc: a new pack is sealed, not yet in the catalog */ \
+    X(GC_COMMIT,            "gc-commit")             /* gc: before the commit that drops packs */ \
+    X(GC_COMMITTED,         "gc-committed")          /* gc: after it, before their files go */ \
     X(NOTE_SEALED,          "note-sealed")           /* a note is in a sealed pack, nothing is done yet */ \
     X(REBUILD_ASIDE,        "rebuild-aside")         /* rebuild: before the old catalog gets a second name */ \
     X(REBUILD_RENAME,       "rebuild-rename")        /* rebuild: before the new catalog is put in place */

@@ -26,7 +26,7 @@ int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
                        void *arg, struct error *err);
 
 struct chunk_copy {
-    int64_t row; // its number in the table: small and dense, for bitmaps
+    int64_t row; // its number in the table: never used twice, dense enough for bitmaps
     int64_t pack_id;
     uint8_t kind;
     uint32_t raw_length;

@@ -42,7 +42,7 @@ struct chunk_row { // one record of any kind
 
 struct chunk_location {
     struct chunk_row record;
-    int64_t row; // its number in the table: small and dense, for bitmaps
+    int64_t row; // its number in the table: never used twice, dense enough for bitmaps
     bool damaged;
     int64_t pack_id;
     char pack_uuid[UUID_TEXT_SIZE];

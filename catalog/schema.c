@@ -219,9 +219,11 @@ static const char version_1[] =
     "CREATE INDEX packs_by_job ON packs (job_id);"
 
     // Every record of every pack; base is the id a delta is made against. damaged_at: this copy was
-    // found damaged then; it is not referred to any more when a backup meets the same content.
+    // found damaged then; it is not referred to any more when a backup meets the same content. Rows are
+    // numbered anew when gc moves records, and no number is used twice: bitmaps over rows outlive read
+    // leases.
     "CREATE TABLE chunks ("
-    "  \"row\" INTEGER PRIMARY KEY,"
+    "  \"row\" INTEGER PRIMARY KEY AUTOINCREMENT,"
     "  id BLOB NOT NULL CHECK (length(id) = 32),"
     "  pack_id INTEGER NOT NULL REFERENCES packs (id) ON DELETE CASCADE,"
     "  \"offset\" INTEGER NOT NULL CHECK (\"offset\" >= 0),"
@@ -235,6 +237,7 @@ static const char version_1[] =
     ") STRICT;"
     "CREATE INDEX chunks_by_pack ON chunks (pack_id);"
     "CREATE INDEX chunks_by_base ON chunks (base) WHERE base IS NOT NULL;"
+    "CREATE INDEX chunks_kept ON chunks (kind) WHERE kind > 2;" // snapshots, notes: a few
     "CREATE INDEX chunks_damaged ON chunks (id) WHERE damaged_at IS NOT NULL;";
 // clang-format on
 

@@ -7,14 +7,14 @@
 #include "catalog/check_rows.h"
 #include "fs/store/map_shape.h"
 #include "fs/store/pack_format.h"
+#include "fs/store/row_bitmap.h"
 
 #include <stdio.h>
 
 struct map_check {
     struct store *store;
-    uint8_t *whole; // bit of a row: the node there and all below it are there
-    size_t whole_bytes;
-    int64_t *avoided; // packs
+    struct row_bitmap whole; // rows: the node there and all below it are there
+    int64_t *avoided;        // packs
     size_t avoided_count;
 
     // the walk under way
@@ -43,7 +43,7 @@ struct map_check *map_check_free(struct map_check *check)
 {
     if (!check)
         return NULL;
-    free(check->whole);
+    row_bitmap_deinit(&check->whole);
     free(check->avoided);
     free(check);
     return NULL;
@@ -69,33 +69,6 @@ static bool usable(int64_t pack_id, const void *arg)
             return false;
     }
     return true;
-}
-
-// --- what is known to be whole
-
-static bool is_whole(const struct map_check *check, int64_t row)
-{
-    size_t byte = (size_t)row / 8;
-
-    return byte < check->whole_bytes && (check->whole[byte] & (1u << row % 8));
-}
-
-static int set_whole(struct map_check *check, int64_t row, struct error *err)
-{
-    size_t byte = (size_t)row / 8;
-
-    if (byte >= check->whole_bytes) {
-        size_t size = (byte + 1) * 2;
-        uint8_t *grown = realloc(check->whole, size);
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory to check maps");
-        memset(grown + check->whole_bytes, 0, size - check->whole_bytes);
-        check->whole = grown;
-        check->whole_bytes = size;
-    }
-    check->whole[byte] |= (uint8_t)(1u << row % 8);
-    return 0;
 }
 
 // --- gaps
@@ -209,7 +182,7 @@ static int check_node(struct map_check *check, const struct digest *id, unsigned
         return r;
     if (r == 0)
         return add_gap(check, level + 1, index, why, err);
-    if (is_whole(check, copy.row))
+    if (row_bitmap_has(&check->whole, copy.row))
         return 1;
     r = map_node_load(check->store, check->conn, id, &check->shape, level, index,
                       &check->nodes[level], &local);
@@ -219,8 +192,10 @@ static int check_node(struct map_check *check, const struct digest *id, unsigned
         return error_set(err, r, "%s", error_message(&local));
     r = check_places(check, level, index, err);
     if (r == 1)
-        r = set_whole(check, copy.row, err) < 0 ? err->code : 1;
-    return r;
+        r = row_bitmap_set(&check->whole, copy.row, err);
+    else
+        return r;
+    return r < 0 ? r : 1;
 }
 
 int map_check_snapshot(struct map_check *check, struct catalog_conn *conn,

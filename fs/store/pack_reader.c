@@ -263,3 +263,42 @@ int pack_read_index(struct pack_backend *backend, const char *uuid, uint64_t fil
         return error_set(err, r, "pack %s: %s", uuid, error_message(&local));
     return 0;
 }
+
+// --- as it is stored
+
+static int read_stored(struct pack_backend *backend, struct pack_decoder *decoder,
+                       const struct chunk_location *location, struct error *err)
+{
+    const struct chunk_row *row = &location->record;
+    size_t size = PACK_RECORD_HEADER_SIZE + (size_t)row->stored_length;
+    struct record_header header;
+    int r;
+
+    if (row->raw_length > PACK_PAYLOAD_MAX || row->stored_length > PACK_PAYLOAD_MAX)
+        return error_set(err, -ERROR_CORRUPT, "the catalog's lengths are out of range");
+    r = decoder_reserve(decoder, size, err);
+    if (r == 0)
+        r = read_exactly(backend, location->pack_uuid, decoder->scratch, size, row->offset, err);
+    if (r == 0)
+        r = record_header_decode(decoder->scratch, PACK_RECORD_HEADER_SIZE, &header, err);
+    if (r == 0)
+        r = check_against_catalog(&header, row, err);
+    if (r == 0 && pack_checksum(decoder->scratch + PACK_RECORD_HEADER_SIZE, row->stored_length) !=
+                      header.payload_checksum)
+        r = error_set(err, -ERROR_CORRUPT, "payload checksum does not match");
+    return r;
+}
+
+int pack_read_stored(struct pack_backend *backend, struct pack_decoder *decoder,
+                     const struct chunk_location *location, const uint8_t **ret_bytes,
+                     struct error *err)
+{
+    struct error local = ERROR_INIT;
+    int r = read_stored(backend, decoder, location, &local);
+
+    if (r < 0)
+        return error_set(err, r, "pack %s at %" PRIu64 ": %s", location->pack_uuid,
+                         location->record.offset, error_message(&local));
+    *ret_bytes = decoder->scratch;
+    return 0;
+}

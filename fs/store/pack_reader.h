@@ -32,6 +32,13 @@ int pack_read_record(struct pack_backend *backend, struct pack_decoder *decoder,
                      const struct chunk_location *location, bool prove, void *out,
                      struct error *err);
 
+// Reads the record at `location` as it is stored, header and payload, and checks it as
+// pack_read_record() does but for its content, which is not decoded. *ret_bytes is
+// PACK_RECORD_HEADER_SIZE and stored_length bytes, borrowed from the decoder until its next use.
+int pack_read_stored(struct pack_backend *backend, struct pack_decoder *decoder,
+                     const struct chunk_location *location, const uint8_t **ret_bytes,
+                     struct error *err);
+
 // Reads header, trailer and index of a sealed pack of `file_bytes` bytes. The entries are checked
 // to cover the file from header to index without gap or overlap. *ret_records is malloc'ed.
 int pack_read_index(struct pack_backend *backend, const char *uuid, uint64_t file_bytes,

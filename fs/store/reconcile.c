@@ -164,6 +164,34 @@ static int remove_open(struct reconcile *rec, struct error *err)
     return 0;
 }
 
+// Whether another pack holds the note already: then what it says was done long ago, and may have
+// been undone since. Garbage collection copies notes into new packs; a crash before the old ones
+// are removed, or before the new one is known, leaves two.
+static int is_known(struct catalog_conn *conn, const struct digest *id, struct error *err)
+{
+    struct chunk_location copy;
+
+    return chunk_lookup(conn, id, -1, &copy, err);
+}
+
+// The notes among the records that are to be carried out; `notes` has room for all.
+static int keep_new_notes(struct catalog_conn *conn, const struct chunk_row *records, size_t count,
+                          struct digest *notes, size_t *ret_notes, struct error *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        int r = records[i].kind == RECORD_NOTE ? is_known(conn, &records[i].id, err) : 1;
+
+        if (r < 0)
+            return r;
+        if (r == 0)
+            notes[kept++] = records[i].id;
+    }
+    *ret_notes = kept;
+    return 0;
+}
+
 // Something was asked for, and noted, when the crash came; it is done now, in the transaction that
 // makes the note known.
 static int carry_out(struct reconcile *rec, struct catalog_conn *conn, const struct digest *id,
@@ -191,24 +219,27 @@ static int insert_adopted(struct reconcile *rec, const struct found_pack *pack,
                           const struct chunk_row *records, size_t count, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
+    AUTO_FREE struct digest *notes = calloc(count + 1, sizeof(*notes));
+    size_t note_count = 0;
     struct pack_row row = {
         .file_bytes = pack->bytes,
         .record_count = count,
         .sealed_at = clock_now(),
     };
     int64_t pack_id;
-    int r = catalog_write_begin(rec->store->catalog, &conn, err);
+    int r = notes ? catalog_write_begin(rec->store->catalog, &conn, err)
+                  : error_set(err, -ENOMEM, "out of memory for a list of notes");
 
+    if (r == 0)
+        r = keep_new_notes(conn, records, count, notes, &note_count, err);
     if (r < 0)
         return r;
     memcpy(row.uuid, pack->uuid, sizeof(row.uuid));
     for (size_t i = 0; i < count; i++)
         row.raw_bytes += records[i].kind == RECORD_CHUNK ? records[i].raw_length : 0;
     r = pack_insert(conn, &row, records, count, &pack_id, err);
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        if (records[i].kind == RECORD_NOTE)
-            r = carry_out(rec, conn, &records[i].id, err);
-    }
+    for (size_t i = 0; r == 0 && i < note_count; i++)
+        r = carry_out(rec, conn, &notes[i], err);
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 

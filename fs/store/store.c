@@ -57,6 +57,7 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
     if (!store)
         return error_set(err, -ENOMEM, "out of memory for the store");
     pthread_mutex_init(&store->decoder_lock, NULL);
+    pins_init(&store->pins);
     store->config = config;
     store->catalog = catalog;
     store->pack_bytes =
@@ -92,6 +93,7 @@ struct store *store_close(struct store *store)
     pack_backend_close(store->backend);
     chunk_cache_free(store->cache);
     free(store->cache_dir);
+    pins_deinit(&store->pins);
     pthread_mutex_destroy(&store->decoder_lock);
     free(store);
     return NULL;

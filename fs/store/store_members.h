@@ -8,6 +8,7 @@
 #include "fs/store/chunk_cache.h"
 #include "fs/store/pack_backend.h"
 #include "fs/store/pack_reader.h"
+#include "fs/store/pins.h"
 #include "fs/store/store.h"
 
 #include <pthread.h>
@@ -21,6 +22,7 @@ struct store {
     uint64_t pack_bytes;
     struct pack_backend *backend;
     struct chunk_cache *cache;
+    struct pins pins; // what writers rely on, for gc
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones

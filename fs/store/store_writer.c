@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "fs/store/digest_hash.h"
+#include "fs/store/pack_index_make.h"
 
 #include <string.h>
 #include <uuid/uuid.h>
@@ -33,6 +34,7 @@ struct store_writer {
     // constant
     struct store *store;
     int64_t job_id;
+    struct pin_set *pins; // what it was told to be stored already
 
     // the owner's alone
     struct chunk_coder *coder;
@@ -100,6 +102,9 @@ int store_writer_open(struct store *store, int64_t job_id, struct store_writer *
     pthread_rwlock_init(&writer->lock, NULL);
     writer->store = store;
     writer->job_id = job_id;
+    writer->pins = pins_open(&store->pins, err);
+    if (!writer->pins)
+        return -ENOMEM;
     r = chunk_coder_new(store->config->compression_level, &writer->coder, err);
     if (r < 0)
         return r;
@@ -112,6 +117,7 @@ struct store_writer *store_writer_close(struct store_writer *writer)
     if (!writer)
         return NULL;
     pack_sink_close(writer->sink);
+    pins_close(&writer->store->pins, writer->pins);
     ids_free(&writer->open_ids);
     ids_free(&writer->sealed_ids);
     chunk_coder_free(writer->coder);
@@ -154,10 +160,64 @@ static int poison(struct store_writer *writer, int code, const struct error *cau
     return poisoned(writer, err);
 }
 
+// A copy that can be relied on: durable or of this job, not damaged, and in a pack that garbage
+// collection has not dropped since the lease began. 1, 0 or -errno; pins are locked.
+static int find_copy(struct store_writer *writer, struct catalog_conn *conn,
+                     const struct digest *id, bool plain, struct chunk_location *ret_copy,
+                     struct error *err)
+{
+    const struct pins *pins = &writer->store->pins;
+    int r = chunk_lookup(conn, id, writer->job_id, ret_copy, err);
+
+    // The best copy comes first: when it will not do, none will.
+    if (r > 0 && (ret_copy->damaged || (plain && !digest_is_zero(&ret_copy->record.base))))
+        return 0;
+    return r > 0 && pins_is_dropped(pins, ret_copy->pack_id) ? -ESTALE : r;
+}
+
+static int pin(struct store_writer *writer, int64_t row, struct error *err)
+{
+    int r = pins_pin(writer->pins, row, err);
+
+    return r < 0 ? r : 1;
+}
+
+// A delta is of no use without its base, so both are pinned.
+static int find_and_pin(struct store_writer *writer, struct catalog_conn *conn,
+                        const struct digest *id, struct error *err)
+{
+    struct chunk_location copy, base;
+    int r = find_copy(writer, conn, id, false, &copy, err);
+
+    if (r > 0 && !digest_is_zero(&copy.record.base)) {
+        r = find_copy(writer, conn, &copy.record.base, true, &base, err);
+        if (r > 0)
+            r = pin(writer, base.row, err);
+    }
+    return r > 0 ? pin(writer, copy.row, err) : r;
+}
+
+// A lease that began before a pack was dropped is no good for what was in it: a fresh one is.
+static int look_up(struct store_writer *writer, struct catalog_conn *conn, const struct digest *id,
+                   struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *fresh = NULL;
+    int r;
+
+    pins_look_begin(&writer->store->pins);
+    r = find_and_pin(writer, conn, id, err);
+    if (r == -ESTALE) {
+        r = catalog_read_begin(writer->store->catalog, &fresh, err);
+        if (r == 0)
+            r = find_and_pin(writer, fresh, id, err);
+    }
+    pins_look_end(&writer->store->pins);
+    return r == -ESTALE ? 0 : r;
+}
+
 int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
                        const struct digest *id, struct error *err)
 {
-    struct chunk_location location;
     bool known;
     int r;
 
@@ -169,51 +229,18 @@ int store_writer_knows(struct store_writer *writer, struct catalog_conn *conn,
         return r;
     if (known)
         return 1;
-    r = chunk_lookup(conn, id, writer->job_id, &location, err);
-    return r > 0 && location.damaged ? 0 : r;
+    return look_up(writer, conn, id, err);
 }
 
 // --- sealing
-
-static int make_index(const struct store_writer *writer, uint8_t **ret_index, size_t *ret_len,
-                      struct error *err)
-{
-    size_t entries = writer->record_count * PACK_INDEX_ENTRY_SIZE;
-    uint8_t *index = malloc(entries + PACK_TRAILER_SIZE);
-    struct pack_trailer trailer = {
-        .index_offset = writer->pack_offset,
-        .entry_count = writer->record_count,
-    };
-
-    if (!index)
-        return error_set(err, -ENOMEM, "out of memory for an index of %zu entries",
-                         writer->record_count);
-    for (size_t i = 0; i < writer->record_count; i++) {
-        const struct chunk_row *row = &writer->records[i];
-        struct pack_index_entry entry = {
-            .id = row->id,
-            .offset = row->offset,
-            .raw_length = row->raw_length,
-            .stored_length = row->stored_length,
-            .kind = (enum record_kind)row->kind,
-            .codec = (enum record_codec)row->codec,
-        };
-
-        pack_index_entry_encode(&entry, index + i * PACK_INDEX_ENTRY_SIZE);
-    }
-    trailer.index_checksum = pack_checksum(index, entries);
-    pack_trailer_encode(&trailer, index + entries);
-    *ret_index = index;
-    *ret_len = entries + PACK_TRAILER_SIZE;
-    return 0;
-}
 
 // Step 2.
 static int seal_pack(struct store_writer *writer, struct error *err)
 {
     AUTO_FREE uint8_t *index = NULL;
     size_t len = 0;
-    int r = make_index(writer, &index, &len, err);
+    int r = pack_index_make(writer->records, writer->record_count, writer->pack_offset, &index,
+                            &len, err);
 
     if (r == 0)
         r = pack_sink_seal(writer->sink, index, len, err);

@@ -105,6 +105,7 @@ static void test_refused(void **state)
         {"pack-read", "'pack-read' has no '='"},
         {"pack-read=", "'' is no action or errno name"},
         {"pack-read=EWHAT", "'EWHAT' is no action or errno name"},
+        {"pack-read=hold", "'hold' is no action"}, // nowhere to hold it
         {"pack-read=sleep-", "'sleep-' is no action"},
         {"pack-read=sleep-1x", "'sleep-1x' is no action"},
         {"pack-read:0=EIO", "'0' is not a count of hits"},
