@@ -39,6 +39,7 @@ extern const struct command jobs_command;
 extern const struct command prune_command;
 extern const struct command stats_command;
 extern const struct command check_command;
+extern const struct command gc_command;
 extern const struct command rebuild_command;
 
 #endif

@@ -6,13 +6,14 @@
 #include "base/fault.h"
 #include "catalog/path.h"
 #include "fs/job/check_job.h"
+#include "fs/job/gc_job.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define BLANKS " \t\r\n"
 
-static const struct upkeep_kind *const kinds[] = {&check_upkeep};
+static const struct upkeep_kind *const kinds[] = {&check_upkeep, &gc_upkeep};
 
 const struct upkeep_kind *upkeep_find(enum job_kind kind)
 {

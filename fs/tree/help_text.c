@@ -69,6 +69,9 @@ const char help_text[] =
     "one.\n"
     "      jobs/17/log names every backup and the rule that keeps it. A scheduled backup that\n"
     "      completes is followed by a prune of its own.\n"
+    "  touch control/gc                              gives back the space of what was forgotten; "
+    "words:\n"
+    "                                                dry-run threshold=N%\n"
     "  rmdir vms/web1/vda ; rmdir vms/web1           remove a disk or a VM that holds no backups\n"
     "\n"
     "Nothing else can be created, written, renamed or removed here. Times are UTC, sizes bytes.\n";

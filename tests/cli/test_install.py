@@ -15,7 +15,7 @@ from backtree_testing import *
 from disks import KIB, MIB, make_disk, make_scattered_disk
 
 COMMANDS = ["init", "mount", "umount", "add", "remove", "backup", "restore", "list", "show",
-            "jobs", "prune", "stats", "check", "rebuild"]
+            "jobs", "prune", "stats", "check", "gc", "rebuild"]
 BUILD = BINARY.parent.parent
 MAN = SOURCE_ROOT / "tools" / "man"
 

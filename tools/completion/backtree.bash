@@ -27,7 +27,7 @@ _backtree_values() {
         if [[ $command == list ]]; then echo forgotten; fi
         ;;
     --trigger) echo manual scheduled pre_restore_safety ;;
-    --kind) if [[ $command == jobs ]]; then echo backup restore prune; else echo full incremental; fi ;;
+    --kind) if [[ $command == jobs ]]; then echo backup restore prune gc check; else echo full incremental; fi ;;
     --vm) _backtree_names "$repo" 1 ;;
     --disk) _backtree_names "$repo" 2 | grep / ;;
     esac
