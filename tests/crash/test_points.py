@@ -28,6 +28,7 @@ ELSEWHERE = {
     "rebuild-rename": "test_rebuild",
     # A backup that completes ends its job in the transaction of its last disk.
     "job-commit": "test_ending",
+    **{p: "test_gc" for p in POINTS if p.startswith("gc-")},
     **{p: "test_restore" for p in RESTORE_POINTS},
 }
 BACKUP_POINTS = [p for p in POINTS if p not in ELSEWHERE]
@@ -230,6 +231,65 @@ def test_prune_after_a_backup(case, point):
     done = case.catalog.jobs()[-1]["state"] == "completed"
     eq(done, point != "5-snapshot-commit", "the backup")
     eq([j["state"] for j in case.catalog.jobs("prune")], ["completed"] if done else [], "its prune")
+    world.goes_on()
+
+
+# --- gc
+
+# Every point a collection passes that drops packs, rewrites and merges some.
+GC_POINTS = [p for p in POINTS if p.startswith(("gc-", "2-pack-"))
+             and p != "2-pack-sealed"] + ["job-started", "pack-create", "1-pack-append", "pack-read",
+                                          "pack-remove", "job-commit", "job-committed"]
+
+
+def garbage(case, world):
+    """Something of each kind: packs of which all, half and next to nothing is needed, and many small
+    ones."""
+    case.add("web3", vda=make_disk(case.dir / "web3.raw", MIB, [(0, MIB)], seed="web3"))
+    case.backup("web3")
+    case.latest("web3", "vda").rmdir()
+    for vm in ("web1", "web2"):
+        case.backup(vm)
+    world.learn()
+    world.change("half")
+    for vm in ("web1", "web2"):
+        case.backup(vm)
+    world.learn()
+    for name in sorted(world.expected):
+        if "0002" in name.name or (name.parts[1] == "web2" and "0001" in name.name):
+            (case.mnt / name).rmdir()
+            del world.expected[name]
+    kept = case.mnt / sorted(world.expected)[0] / "protected"
+    for number in range(17):
+        kept.write_text(f"{(number + 1) % 2}\n")
+    return kept
+
+
+# It makes two new packs: of what is left of nearly dead ones, and of the rest.
+PASSED_TWICE = ("gc-copied", "gc-commit", "gc-committed", "2-pack-sync", "1-pack-append", "pack-read",
+                "pack-remove")
+
+
+@each([(p, nth) for p in GC_POINTS for nth in (1, 2) if nth == 1 or p in PASSED_TWICE])
+def test_gc(case, row):
+    """A collection that dies anywhere loses nothing, says it was interrupted, and the next one ends
+    what it began. Notes in packs that come back are not carried out again."""
+    point, nth = row
+    world = World(case)
+    kept = garbage(case, world)
+    case.remount(fault=f"{point}:{nth}=kill")
+    die(case, lambda: case.trigger(case.mnt / "control" / "gc", "threshold=1%"), f"{point}:{nth}")
+    world.recovered()
+    job = case.catalog.jobs("gc")[0]
+    eq(job["state"], "completed" if point == "job-committed" else "failed", "its record")
+    eq(kept.read_text().strip(), "1", "protected")
+    figures = []
+    for _ in range(2):
+        figures.append(case.wait_job(case.request(case.mnt / "control" / "gc", "threshold=1%"))
+                       ["figures"])
+        world.compare()
+    eq(figures[1]["packs_dropped"] + figures[1]["packs_rewritten"], 0, f"all was done: {figures}")
+    case.backtree("check", case.repo, "--full")
     world.goes_on()
 
 

@@ -37,7 +37,8 @@ def test_top_level(case):
     case.start()
     names = {p.name for p in case.mnt.iterdir()}
     check({"README", "status", "last_error", "control", "jobs", "vms"} <= names, f"names: {names}")
-    eq([p.name for p in (case.mnt / "control").iterdir()], ["prune"], "control/")
+    eq(sorted(p.name for p in (case.mnt / "control").iterdir()), ["check", "gc", "prune", "verify"],
+       "control/")
     eq(list((case.mnt / "vms").iterdir()), [], "vms/ of a new repository")
     eq([p.name for p in (case.mnt / "jobs").iterdir()], ["active"], "jobs/ of a new repository")
     check(len((case.mnt / "README").read_text().splitlines()) > 10, "README is a page of help")
