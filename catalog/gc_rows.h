@@ -18,6 +18,27 @@ int gc_rows_kept(struct catalog_conn *conn,
                  int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
                  struct error *err);
 
+// The ids of records of one kind in durable packs, once each, in no order.
+int gc_rows_of_kind(struct catalog_conn *conn, uint8_t kind,
+                    int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
+                    struct error *err);
+
+// The ids of snapshots' records in durable packs that no row of a snapshot names, forgotten ones
+// counted.
+int gc_rows_strangers(struct catalog_conn *conn,
+                      int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
+                      struct error *err);
+
+// Whether there is a row with that uuid: 1, 0 or -errno.
+int gc_rows_know_snapshot(struct catalog_conn *conn, const char *uuid, struct error *err);
+int gc_rows_know_job(struct catalog_conn *conn, const char *uuid, struct error *err);
+
+// Whether a later job than this one has a snapshot at the same place: the chain number of the disk
+// with another chain, or the number in the chain.
+int gc_rows_know_successor(struct catalog_conn *conn, const char *disk_uuid, int64_t chain_number,
+                           const char *chain_uuid, int64_t number, int64_t job_number,
+                           struct error *err);
+
 // Every delta: its pack and its base.
 int gc_rows_deltas(struct catalog_conn *conn,
                    int (*fn)(int64_t pack_id, const struct digest *base, void *arg,

@@ -38,7 +38,7 @@ int rebuild_carry_out(struct rebuild *rebuild, struct catalog_conn *conn, const 
         return error_set(err, -ENOMEM, "out of memory");
     if (note->what == NOTE_RETENTION)
         return set_retention(rebuild, conn, note, err);
-    if (note->snapshot_uuid[0] == '\0')
+    if (note->snapshot_uuid[0] == '\0' || note->what == NOTE_VOID)
         return 0;
     int r = snapshot_find_uuid(conn, note->snapshot_uuid, row, NULL);
     if (r == -ENOENT || (r == 0 && row->forgotten_at))

@@ -33,8 +33,8 @@ struct event {
 };
 
 struct removed {
-    char uuid[UUID_TEXT_SIZE]; // of a VM or disk
-    char context_uuid[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE];         // of a VM or disk, or of a snapshot that never came to be
+    char context_uuid[UUID_TEXT_SIZE]; // "" of a snapshot
     int64_t at;
     UT_hash_handle hh;
 };
@@ -76,7 +76,10 @@ static int add_removed(struct replay *replay, const struct note *note, struct er
         return error_set(err, -ENOMEM, "out of memory for a list of removed disks");
     removed->at = note->at;
     memcpy(removed->context_uuid, note->context_uuid, sizeof(removed->context_uuid));
-    memcpy(removed->uuid, note->what == NOTE_DISK_REMOVED ? note->disk_uuid : note->context_uuid,
+    memcpy(removed->uuid,
+           note->what == NOTE_DISK_REMOVED ? note->disk_uuid
+           : note->what == NOTE_VOID       ? note->snapshot_uuid
+                                           : note->context_uuid,
            sizeof(removed->uuid));
     struct removed *other;
     HASH_FIND_STR(replay->removed, removed->uuid, other);
@@ -130,7 +133,8 @@ static int collect(const struct chunk_row *row, void *arg, struct error *err)
         return error_set(err, r, "%s", error_message(&local));
     if (event.kind == RECORD_NOTE) {
         event.at = replay->note.at;
-        if (replay->note.what == NOTE_DISK_REMOVED || replay->note.what == NOTE_VM_REMOVED)
+        if (replay->note.what == NOTE_DISK_REMOVED || replay->note.what == NOTE_VM_REMOVED ||
+            replay->note.what == NOTE_VOID)
             return add_removed(replay, &replay->note, err);
         return add_event(replay, &event, err);
     }
@@ -191,6 +195,19 @@ static void leave_out(struct replay *replay, struct event *event, const struct e
                  "), as it does when a job is interrupted in its very last step",
                  event->uuid, event->job_number, winner->job_number, event->chain_number,
                  event->number);
+}
+
+static void drop_void(struct replay *replay)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < replay->count; i++) {
+        const struct event *event = &replay->events[i];
+
+        if (event->kind != RECORD_SNAPSHOT || !is_removed(replay, event->uuid))
+            replay->events[kept++] = *event;
+    }
+    replay->count = kept;
 }
 
 static void settle_places(struct replay *replay)
@@ -545,6 +562,7 @@ int rebuild_replay(struct rebuild *rebuild, struct error *err)
     if (r == 0)
         r = chunk_each_of_kind(conn, RECORD_NOTE, collect, replay, err);
     if (r == 0) {
+        drop_void(replay);
         settle_places(replay);
         r = replay_all(replay, err);
     }

@@ -215,7 +215,8 @@ static void discard_new(struct gc_batch *batch)
 {
     struct error err = ERROR_INIT;
 
-    if (!batch->sink && batch->record_count > 0 &&
+    batch->sink = pack_sink_close(batch->sink);
+    if (batch->record_count > 0 &&
         pack_backend_remove(batch->gc->store->backend, batch->uuid, PACK_FILE_SEALED, &err) < 0)
         gc_tell(batch->gc, "%s; the next start finds it", error_message(&err));
 }
@@ -328,8 +329,13 @@ static int rewrite(struct gc *gc, int wave, struct gc_pack **list, struct error 
 static int collect(struct gc *gc, struct error *err)
 {
     AUTO_FREE struct gc_pack **room = NULL;
-    int r = gc_list(gc, err);
+    int r = gc->options->dry_run ? 0 : store_adopt_orphans(gc->store, err);
 
+    if (r == 0)
+        r = gc_settle_strangers(gc, err);
+
+    if (r == 0)
+        r = gc_list(gc, err);
     if (r == 0)
         r = gc_mark(gc, err);
     if (r == 0)

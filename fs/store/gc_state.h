@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // A collection under way, for the files that are it: gc.c (steps and transactions), gc_mark.c (what
-// is live), gc_plan.c (which packs go), gc_copy.c (copies in a new pack). One thread.
+// is live), gc_strangers.c (snapshots the catalog does not know), gc_plan.c (which packs go),
+// gc_copy.c (copies in a new pack). One thread.
 #ifndef FS_STORE_GC_STATE_H
 #define FS_STORE_GC_STATE_H
 
@@ -84,6 +85,10 @@ int gc_mark_bases(struct gc *gc, struct error *err);
 int gc_mark_bases_of(struct gc *gc, const struct gc_pack *pack, struct error *err);
 // Sets `late`.
 int gc_find_late(struct gc *gc, struct error *err);
+
+// gc_strangers.c: refuses a catalog that is older than the packs; notes as forgotten what never
+// came to be. Before anything else.
+int gc_settle_strangers(struct gc *gc, struct error *err);
 
 // gc_plan.c: a fate for every pack.
 int gc_plan(struct gc *gc, struct error *err);

@@ -14,17 +14,23 @@
 #define NOTE_SIZE_MAX (64u * 1024)
 
 static const char *const words[] = {
-    [NOTE_FORGOTTEN] = "forgotten",       [NOTE_PROTECTED] = "protected",
-    [NOTE_UNPROTECTED] = "unprotected",   [NOTE_VM] = "vm",
-    [NOTE_VM_REMOVED] = "vm-removed",     [NOTE_DISK] = "disk",
-    [NOTE_DISK_REMOVED] = "disk-removed", [NOTE_RETENTION] = "retention",
+    [NOTE_FORGOTTEN] = "forgotten",
+    [NOTE_PROTECTED] = "protected",
+    [NOTE_UNPROTECTED] = "unprotected",
+    [NOTE_VM] = "vm",
+    [NOTE_VM_REMOVED] = "vm-removed",
+    [NOTE_DISK] = "disk",
+    [NOTE_DISK_REMOVED] = "disk-removed",
+    [NOTE_RETENTION] = "retention",
+    [NOTE_VOID] = "void",
 };
 
 #define WORD_COUNT (sizeof(words) / sizeof(words[0]))
 
 // Events that have a key, as bits.
 #define OF(what) (1u << (what))
-#define SNAPSHOT_EVENTS (OF(NOTE_FORGOTTEN) | OF(NOTE_PROTECTED) | OF(NOTE_UNPROTECTED))
+#define SNAPSHOT_EVENTS                                                                            \
+    (OF(NOTE_FORGOTTEN) | OF(NOTE_PROTECTED) | OF(NOTE_UNPROTECTED) | OF(NOTE_VOID))
 #define CONTEXT_EVENTS                                                                             \
     (OF(NOTE_VM) | OF(NOTE_VM_REMOVED) | OF(NOTE_DISK) | OF(NOTE_DISK_REMOVED) | OF(NOTE_RETENTION))
 #define DISK_EVENTS (OF(NOTE_DISK) | OF(NOTE_DISK_REMOVED))

@@ -15,7 +15,7 @@
 #include "catalog/pack_index.h"
 #include "fs/store/store.h"
 
-enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-removed retention"
+enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-removed retention void"
     NOTE_UNKNOWN,
     NOTE_FORGOTTEN,
     NOTE_PROTECTED,
@@ -25,12 +25,13 @@ enum note_what { // "forgotten protected unprotected vm vm-removed disk disk-rem
     NOTE_DISK,
     NOTE_DISK_REMOVED,
     NOTE_RETENTION, // of a VM
+    NOTE_VOID,      // a snapshot that never came to be: its record is to be passed over
 };
 
 struct note {
     enum note_what what;
     int64_t at;
-    char snapshot_uuid[UUID_TEXT_SIZE];  // forgotten, protected, unprotected
+    char snapshot_uuid[UUID_TEXT_SIZE];  // forgotten, protected, unprotected, void
     char context_uuid[UUID_TEXT_SIZE];   // vm…, disk…, retention
     char context_name[NAME_SIZE];        // vm, disk
     int64_t context_created_at;          // vm, disk

@@ -21,7 +21,7 @@ int note_apply(struct catalog_conn *conn, const struct note *note, struct error 
 
     if (!row)
         return error_set(err, -ENOMEM, "out of memory");
-    if (note->snapshot_uuid[0] == '\0')
+    if (note->snapshot_uuid[0] == '\0' || note->what == NOTE_VOID)
         return 0;
     int r = snapshot_find_uuid(conn, note->snapshot_uuid, row, &cause);
     if (r < 0 || row->state != JOB_COMPLETED || row->forgotten_at)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "catalog/check_rows.h"
 #include "catalog/damage.h"
 #include "catalog/pack_index.h"
 #include "fs/store/digest_hash.h"
@@ -378,5 +379,61 @@ int store_reconcile(struct store *store, void (*report_fn)(const char *sentence,
     free_packs(&rec);
     free(rec.jobs.ids);
     free(rec.missing.ids);
+    return r;
+}
+
+// --- packs whose commit failed while the store was open
+
+void store_note_orphan(struct store *store, const char *uuid, uint64_t bytes)
+{
+    struct orphan_pack *orphan = calloc(1, sizeof(*orphan));
+
+    if (!orphan)
+        return;
+    memcpy(orphan->uuid, uuid, sizeof(orphan->uuid));
+    orphan->bytes = bytes;
+    pthread_mutex_lock(&store->orphan_lock);
+    LL_PREPEND(store->orphans, orphan);
+    pthread_mutex_unlock(&store->orphan_lock);
+}
+
+static int adopt_orphan(struct reconcile *rec, const struct orphan_pack *orphan, struct error *err)
+{
+    struct found_pack pack = {.bytes = orphan->bytes};
+    struct pack_row row;
+    int r;
+
+    {
+        AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+
+        r = catalog_read_begin(rec->store->catalog, &conn, err);
+        if (r < 0)
+            return r;
+        r = pack_find_uuid(conn, orphan->uuid, &row, NULL);
+    }
+    if (r != -ENOENT) // its commit came through, or nobody can say
+        return r < 0 ? error_set_errno(err, r, "cannot look for pack %s", orphan->uuid) : 0;
+    memcpy(pack.uuid, orphan->uuid, sizeof(pack.uuid));
+    return adopt(rec, &pack, err);
+}
+
+int store_adopt_orphans(struct store *store, struct error *err)
+{
+    struct reconcile rec = {.store = store};
+    struct orphan_pack *orphans, *orphan, *next;
+    int r = 0;
+
+    pthread_mutex_lock(&store->orphan_lock);
+    orphans = store->orphans;
+    store->orphans = NULL;
+    pthread_mutex_unlock(&store->orphan_lock);
+    LL_FOREACH_SAFE(orphans, orphan, next)
+    {
+        if (r == 0)
+            r = adopt_orphan(&rec, orphan, err);
+        if (r < 0) // to be tried again
+            store_note_orphan(store, orphan->uuid, orphan->bytes);
+        free(orphan);
+    }
     return r;
 }

@@ -57,6 +57,7 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
     if (!store)
         return error_set(err, -ENOMEM, "out of memory for the store");
     pthread_mutex_init(&store->decoder_lock, NULL);
+    pthread_mutex_init(&store->orphan_lock, NULL);
     pins_init(&store->pins);
     store->config = config;
     store->catalog = catalog;
@@ -94,7 +95,14 @@ struct store *store_close(struct store *store)
     chunk_cache_free(store->cache);
     free(store->cache_dir);
     pins_deinit(&store->pins);
+    while (store->orphans) {
+        struct orphan_pack *orphan = store->orphans;
+
+        store->orphans = orphan->next;
+        free(orphan);
+    }
     pthread_mutex_destroy(&store->decoder_lock);
+    pthread_mutex_destroy(&store->orphan_lock);
     free(store);
     return NULL;
 }

@@ -27,10 +27,26 @@ struct store {
     void *on_damage_arg;
     struct pins pins; // what writers rely on, for gc
 
+    pthread_mutex_t orphan_lock;
+    struct orphan_pack *orphans; // guarded by orphan_lock
+
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones
     unsigned decoder_count;        // of them
 };
+
+// A sealed pack of this process whose commit failed. Its file must stay, for the commit may come
+// through after a crash; until the catalog has settled that it is nobody's.
+struct orphan_pack {
+    struct orphan_pack *next;
+    char uuid[UUID_TEXT_SIZE];
+    uint64_t bytes;
+};
+
+// reconcile.c: notes one (out of memory: the next start finds it all the same), and adopts them as
+// a start would, so that garbage collection knows of what is in them.
+void store_note_orphan(struct store *store, const char *uuid, uint64_t bytes);
+int store_adopt_orphans(struct store *store, struct error *err);
 
 // What a load function of store_read_cached() works with.
 struct store_load {

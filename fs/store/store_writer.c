@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "fs/store/digest_hash.h"
 #include "fs/store/pack_index_make.h"
 
@@ -294,6 +295,17 @@ static int seal_pack(struct store_writer *writer, struct error *err)
     return fault_hit(FAULT_PACK_SEALED, err);
 }
 
+// A seal that failed may have given the pack its name all the same. Nobody knows the pack, and a
+// record in it of a snapshot that never came to be would outlive the content it refers to.
+static void discard_pack(struct store_writer *writer)
+{
+    struct error err = ERROR_INIT;
+
+    writer->sink = pack_sink_close(writer->sink);
+    if (pack_backend_remove(writer->store->backend, writer->pack_uuid, PACK_FILE_SEALED, &err) < 0)
+        log_warning("a pack that was not sealed well stays: %s", error_message(&err));
+}
+
 // Step 3. A pack whose commit failed is left as it is, since the commit may have come through all
 // the same: the next start finds it in the catalog, or adopts it.
 static int commit_pack(struct store_writer *writer, struct error *err)
@@ -346,8 +358,13 @@ int store_writer_seal(struct store_writer *writer, struct error *err)
     if (r < 0 || writer->record_count == 0)
         return r;
     r = seal_pack(writer, &cause);
-    if (r == 0)
+    if (r < 0)
+        discard_pack(writer);
+    if (r == 0) {
         r = commit_pack(writer, &cause);
+        if (r < 0)
+            store_note_orphan(writer->store, writer->pack_uuid, writer->pack_offset);
+    }
     if (r < 0)
         return poison(writer, r, &cause, err);
     forget_pack(writer);

@@ -84,6 +84,23 @@ def forgetting(rec):
     rec.removal(killed_prune)
 
 
+def collecting(rec):
+    """Garbage collected after snapshots were forgotten, by a gc that is killed, one that drops and one
+    that rewrites packs; then a backup of what was forgotten."""
+    rec.init()
+    rec.add("web1", "vda", "vdb")
+    for generation in range(4):
+        rec.change(generation)
+        rec.backup("web1")
+    rec.removal(lambda: rec.run("prune", rec.repo, "--keep-last=1"))
+    rec.run("gc", rec.repo, "--threshold=1%", fault="gc-commit=kill", status=-signal.SIGKILL)
+    rec.run("gc", rec.repo, "--threshold=60%")
+    rec.run("gc", rec.repo, "--threshold=1%")
+    rec.change(1)
+    rec.backup("web1")
+    rec.run("verify", rec.repo)
+
+
 def mounted(rec):
     """The same by the tree: backups of two VMs at once, a snapshot protected, another forgotten."""
     needs_root()
@@ -161,6 +178,7 @@ SCENARIOS = {
     "failed, cancelled": failed_and_cancelled,
     "killed": killed,
     "forget, prune": forgetting,
+    "gc": collecting,
     "mounted, protect": mounted,
     "checkpoints": checkpoints,
     "restores": restores,

@@ -5,6 +5,7 @@ A Scenario says how its repository is prepared, which command runs, and what mus
 success and of a failure beyond what the judge asks of every one. A new kind of job is one more
 entry of SCENARIOS.
 """
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,30 @@ class Check(Scenario):
         return None if "whole" in trial.outcome.out else "said 0, but not 'whole'"
 
 
+class Collect(Scenario):
+    """Two of three snapshots are forgotten: their content goes, that of the last one moves."""
+
+    forgets = 2  # before the command: they must stay forgotten
+    reports_damage = True
+
+    def prepare(self, world, repo):
+        must("prune", repo, "web1", "--keep-last=1")
+
+    def command(self, trial):
+        return ["gc", trial.repo, "--threshold=1%"]
+
+    def done(self, trial):
+        left = must("gc", trial.repo, "--threshold=1%", "--dry-run", "--json")
+        return None if json.loads(left)["freed_bytes"] == 0 else f"said 0, but left {left}"
+
+
+class Verify(Scenario):
+    reports_damage = True
+
+    def command(self, trial):
+        return ["verify", trial.repo]
+
+
 class Rebuild(Scenario):
     """With `lost`, there is no catalog to fall back on."""
 
@@ -176,6 +201,8 @@ SCENARIOS = {
     "forget": Forget(),
     "add": Add(),
     "check": Check(),
+    "gc": Collect(),
+    "verify": Verify(),
     "rebuild": Rebuild(),
     "rebuild without a catalog": Rebuild(lost=True),
     "start-up": StartUp(),

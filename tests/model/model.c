@@ -417,12 +417,18 @@ static unsigned count_jobs(struct model_vm *vm)
 
 void model_rebuilt(struct model *model)
 {
-    model->keep_last = MODEL_KEEP_ALL;
     for (size_t i = 0; i < model->vm_count; i++) {
         struct model_vm *vm = model->vms[i];
-        vm->own_policy = false;
         vm->successes = count_jobs(vm);
         vm->failures = vm->cancellations = 0;
+    }
+    model_collected(model);
+}
+
+void model_collected(struct model *model)
+{
+    for (size_t i = 0; i < model->vm_count; i++) {
+        const struct model_vm *vm = model->vms[i];
         for (size_t d = 0; d < vm->disk_count; d++) {
             struct model_disk *disk = vm->disks[d];
             while (disk->ghost_count > 0)

@@ -158,9 +158,11 @@ void model_prune(struct model_disk *disk, unsigned keep_last, const struct model
 // Adds words of a comma-separated list that are not there yet.
 void model_join_tags(char tags[MODEL_TAGS], const char *more);
 
-// What is lost with a catalog: policies, and jobs that made no snapshot.
+// What is lost with a catalog: jobs that made no snapshot.
 void model_rebuilt(struct model *model);
 // One of the disk's ghosts is there after a rebuild.
+// A collection notes what never came to be as forgotten.
+void model_collected(struct model *model);
 void model_adopt_ghost(struct model_disk *disk, size_t which);
 
 #endif

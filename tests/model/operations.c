@@ -38,6 +38,8 @@ const struct operation operations[] = {
     {"rebuild", 6, operation_rebuild},
     {"check", 10, operation_check},
     {"check, full", 5, operation_check_full},
+    {"gc", 25, operation_gc},
+    {"verify", 12, operation_verify},
     {"bad request", 40, operation_bad_request},
 };
 

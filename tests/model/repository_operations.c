@@ -89,6 +89,56 @@ bool operation_check_full(struct world *world)
     return check(world, true);
 }
 
+// --- upkeep
+
+static const char *reason_of(struct world *world, int64_t id)
+{
+    static struct job_row job;
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+
+    if (catalog_read_begin(engine_catalog(world->engine), &conn, NULL) < 0 ||
+        job_get(conn, id, &job, NULL) < 0)
+        return "its record cannot be read";
+    return job.reason;
+}
+
+// Runs to its end, which must be a good one: nothing here damages anything.
+static bool upkeep(struct world *world, enum job_kind kind, const char *words)
+{
+    struct error err = ERROR_INIT;
+    int64_t job = 0;
+
+    world_expect(
+        world,
+        engine_request_upkeep(world->engine, kind, words, strlen(words), 0, &job, NULL, &err), 0,
+        &err, "asking for upkeep");
+    enum job_state state = world_wait(world, job);
+    world_say(world, "%s, job %lld", words, (long long)job);
+    if (state != JOB_COMPLETED)
+        world_differ(world, "%s %s is %s: %s", job_kind_to_word(kind), words,
+                     job_state_to_word(state), reason_of(world, job));
+    return true;
+}
+
+bool operation_gc(struct world *world)
+{
+    static const char *const words[] = {"", "threshold=1%", "threshold=100%", "dry-run"};
+
+    const char *chosen = words[world_below(world, sizeof(words) / sizeof(words[0]))];
+
+    upkeep(world, JOB_GC, chosen);
+    if (strcmp(chosen, "dry-run") != 0)
+        model_collected(&world->model);
+    return true;
+}
+
+bool operation_verify(struct world *world)
+{
+    static const char *const words[] = {"", "30%", "2/3", "unverified=1d"};
+
+    return upkeep(world, JOB_VERIFY, words[world_below(world, sizeof(words) / sizeof(words[0]))]);
+}
+
 // --- rebuild
 
 static void note_rebuild(const char *sentence, bool damage, void *arg)

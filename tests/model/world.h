@@ -144,6 +144,8 @@ bool operation_drop_cache(struct world *world);
 bool operation_rebuild(struct world *world);
 bool operation_check(struct world *world);
 bool operation_check_full(struct world *world);
+bool operation_gc(struct world *world);
+bool operation_verify(struct world *world);
 bool operation_bad_request(struct world *world);
 
 #endif
