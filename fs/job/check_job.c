@@ -45,12 +45,13 @@ static int take_progress(const char *step, uint64_t done, uint64_t total, void *
 static void record_figures(struct engine *engine, struct job_run *run,
                            const struct check_result *result)
 {
-    upkeep_figure(engine, run, "packs", (int64_t)result->packs);
-    upkeep_figure(engine, run, "records", (int64_t)result->records);
-    upkeep_figure(engine, run, "snapshots", (int64_t)result->snapshots);
-    upkeep_figure(engine, run, "proved_bytes", (int64_t)result->proved_bytes);
-    upkeep_figure(engine, run, "damage", (int64_t)result->damage);
-    upkeep_figure(engine, run, "leftovers", (int64_t)result->leftovers);
+    const struct upkeep_figure figures[] = {
+        {"packs", (int64_t)result->packs},         {"records", (int64_t)result->records},
+        {"snapshots", (int64_t)result->snapshots}, {"proved_bytes", (int64_t)result->proved_bytes},
+        {"damage", (int64_t)result->damage},       {"leftovers", (int64_t)result->leftovers},
+    };
+
+    upkeep_figures(engine, run, figures, sizeof(figures) / sizeof(figures[0]));
 }
 
 static int run(struct engine *engine, struct job_run *run, const struct job_row *job,

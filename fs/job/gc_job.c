@@ -86,18 +86,23 @@ char *gc_result_sentence(const struct gc_result *result, bool dry_run, char *tex
 static void record_figures(struct engine *engine, struct job_run *run,
                            const struct gc_result *result, bool dry_run)
 {
-    upkeep_figure(engine, run, "dry_run", dry_run);
-    upkeep_figure(engine, run, "snapshots", (int64_t)result->snapshots);
-    upkeep_figure(engine, run, "packs", (int64_t)result->packs);
-    upkeep_figure(engine, run, "live_bytes", (int64_t)result->live_bytes);
-    upkeep_figure(engine, run, "dead_bytes", (int64_t)result->dead_bytes);
-    upkeep_figure(engine, run, "packs_dropped", (int64_t)result->packs_dropped);
-    upkeep_figure(engine, run, "packs_rewritten", (int64_t)result->packs_rewritten);
-    upkeep_figure(engine, run, "packs_made", (int64_t)result->packs_made);
-    upkeep_figure(engine, run, "packs_passed_over", (int64_t)result->packs_passed_over);
-    upkeep_figure(engine, run, "copied_bytes", (int64_t)result->copied_bytes);
-    upkeep_figure(engine, run, "freed_bytes", (int64_t)result->freed_bytes);
-    upkeep_figure(engine, run, "damage", (int64_t)result->damage);
+    const struct upkeep_figure figures[] = {
+        {"dry_run", dry_run},
+        {"snapshots", (int64_t)result->snapshots},
+        {"packs", (int64_t)result->packs},
+        {"live_bytes", (int64_t)result->live_bytes},
+        {"dead_bytes", (int64_t)result->dead_bytes},
+        {"packs_dropped", (int64_t)result->packs_dropped},
+        {"packs_rewritten", (int64_t)result->packs_rewritten},
+        {"packs_made", (int64_t)result->packs_made},
+        {"packs_passed_over", (int64_t)result->packs_passed_over},
+        {"packs_without_room", (int64_t)result->packs_without_room},
+        {"copied_bytes", (int64_t)result->copied_bytes},
+        {"freed_bytes", (int64_t)result->freed_bytes},
+        {"damage", (int64_t)result->damage},
+    };
+
+    upkeep_figures(engine, run, figures, sizeof(figures) / sizeof(figures[0]));
 }
 
 static void log_result(const struct collecting *collecting, const struct gc_result *result,
@@ -111,6 +116,11 @@ static void log_result(const struct collecting *collecting, const struct gc_resu
     if (result->packs_passed_over > 0)
         job_run_log(collecting->run, "%" PRIu64 " packs were to go and are needed: they stay",
                     result->packs_passed_over);
+    if (result->packs_without_room > 0)
+        job_run_log(collecting->run,
+                    "there was no room to rewrite %" PRIu64
+                    " more packs: collect again when there is",
+                    result->packs_without_room);
     job_run_log(collecting->run, "%s", gc_result_sentence(result, dry_run, text, sizeof(text)));
 }
 

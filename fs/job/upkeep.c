@@ -184,24 +184,27 @@ int engine_request_upkeep(struct engine *engine, enum job_kind kind, const char 
 
 // --- running
 
-static int write_figure(struct engine *engine, int64_t job_id, const char *name, int64_t value,
-                        struct error *err)
+static int write_figures(struct engine *engine, int64_t job_id, const struct upkeep_figure *figures,
+                         size_t count, struct error *err)
 {
     AUTO(catalog_write_rollback) struct catalog_conn *conn = NULL;
     int r = catalog_write_begin(engine->repository.catalog, &conn, err);
 
-    if (r == 0)
-        r = job_set_figure(conn, job_id, name, value, err);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = job_set_figure(conn, job_id, figures[i].name, figures[i].value, err);
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 
-void upkeep_figure(struct engine *engine, struct job_run *run, const char *name, int64_t value)
+void upkeep_figures(struct engine *engine, struct job_run *run, const struct upkeep_figure *figures,
+                    size_t count)
 {
     struct error err = ERROR_INIT;
 
-    if (write_figure(engine, run->job_id, name, value, &err) < 0)
-        job_run_log(run, "%s is %lld, which is not recorded: %s", name, (long long)value,
-                    error_message(&err));
+    if (write_figures(engine, run->job_id, figures, count, &err) == 0)
+        return;
+    job_run_log(run, "the figures are not recorded: %s", error_message(&err));
+    for (size_t i = 0; i < count; i++)
+        job_run_log(run, "%s %lld", figures[i].name, (long long)figures[i].value);
 }
 
 void upkeep_job(struct engine *engine, struct job_run *run, const struct job_row *job)

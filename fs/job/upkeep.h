@@ -45,7 +45,13 @@ const struct upkeep_kind *upkeep_find(enum job_kind kind);
 // Runs a started upkeep job to its recorded end. Called by a job thread.
 void upkeep_job(struct engine *engine, struct job_run *run, const struct job_row *job);
 
-// Records a figure of the job in a transaction of its own; what cannot be recorded is logged.
-void upkeep_figure(struct engine *engine, struct job_run *run, const char *name, int64_t value);
+struct upkeep_figure {
+    const char *name;
+    int64_t value;
+};
+
+// Records figures of the job in one transaction of their own; what cannot be recorded is logged.
+void upkeep_figures(struct engine *engine, struct job_run *run, const struct upkeep_figure *figures,
+                    size_t count);
 
 #endif

@@ -275,20 +275,21 @@ int verify_prove(struct verify *verify, const struct prove_pass *pass, struct er
 
 static void record_figures(const struct verify *verify)
 {
-    struct engine *engine = verify->engine;
-    struct job_run *run = verify->run;
+    const struct upkeep_figure figures[] = {
+        {"packs", (int64_t)verify->proved_packs},
+        {"records", (int64_t)verify->proved_records},
+        {"proved_bytes", (int64_t)verify->proved_bytes},
+        {"verified_snapshots", (int64_t)verify->verified_snapshots},
+        {"damaged_records", (int64_t)verify->damaged_records},
+        {"lost_records", (int64_t)verify->lost_records},
+        {"superseded_records", (int64_t)verify->superseded_records},
+        {"damaged_indexes", (int64_t)verify->damaged_indexes},
+        {"damaged_snapshots", (int64_t)verify->damaged_snapshots},
+        {"damaged_bytes", (int64_t)verify->damaged_bytes},
+        {"cleared_marks", (int64_t)verify->cleared_marks},
+    };
 
-    upkeep_figure(engine, run, "packs", (int64_t)verify->proved_packs);
-    upkeep_figure(engine, run, "records", (int64_t)verify->proved_records);
-    upkeep_figure(engine, run, "proved_bytes", (int64_t)verify->proved_bytes);
-    upkeep_figure(engine, run, "verified_snapshots", (int64_t)verify->verified_snapshots);
-    upkeep_figure(engine, run, "damaged_records", (int64_t)verify->damaged_records);
-    upkeep_figure(engine, run, "lost_records", (int64_t)verify->lost_records);
-    upkeep_figure(engine, run, "superseded_records", (int64_t)verify->superseded_records);
-    upkeep_figure(engine, run, "damaged_indexes", (int64_t)verify->damaged_indexes);
-    upkeep_figure(engine, run, "damaged_snapshots", (int64_t)verify->damaged_snapshots);
-    upkeep_figure(engine, run, "damaged_bytes", (int64_t)verify->damaged_bytes);
-    upkeep_figure(engine, run, "cleared_marks", (int64_t)verify->cleared_marks);
+    upkeep_figures(verify->engine, verify->run, figures, sizeof(figures) / sizeof(figures[0]));
 }
 
 static void log_result(struct verify *verify)

@@ -200,8 +200,8 @@ static const struct {
     {"2-pack-index=EIO", -EIO, false, false},
     {"2-pack-sync=EIO", -EIO, false, false},
     {"2-pack-rename=EACCES", -EACCES, false, false},
-    {"2-pack-dirsync=EIO", -EIO, true, false},
-    {"2-pack-sealed=EIO", -EIO, true, false},
+    {"2-pack-dirsync=EIO", -EIO, false, false},
+    {"2-pack-sealed=EIO", -EIO, false, false},
     {"3-pack-commit=ENOSPC", -ENOSPC, true, false},
     {"3-pack-committed=EIO", -EIO, true, true},
 };
