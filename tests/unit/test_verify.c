@@ -166,7 +166,8 @@ static int setup(void **state)
     snprintf(f->repo, sizeof(f->repo), "%s", scratch_path(&f->scratch, "repo"));
     snprintf(f->disk, sizeof(f->disk), "%s", scratch_path(&f->scratch, "disk.raw"));
     change_disk(f, 0, 20 * CHUNK);
-    assert_int_equal(repository_init(f->repo, &(struct repository_choices){.chunk_size = CHUNK}, NULL), 0);
+    assert_int_equal(
+        repository_init(f->repo, &(struct repository_choices){.chunk_size = CHUNK}, NULL), 0);
     assert_int_equal(engine_open(f->repo, &options, &f->engine, NULL, NULL), 0);
     disk.source = f->disk;
     assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);
