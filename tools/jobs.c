@@ -77,10 +77,12 @@ static int jobs_note(struct catalog_conn *conn, const struct job_row *row, char 
     return 0;
 }
 
-// A job of no VM is of everything; no VM can have a name like that.
+// A job of no VM is of everything, or of what another job made; no VM can have names like that.
 static void jobs_of(const struct job_row *row, char of[2 * NAME_SIZE])
 {
-    if (row->context_name[0])
+    if (strncmp(row->upkeep_words, "job=", 4) == 0)
+        snprintf(of, 2 * NAME_SIZE, "(job %.20s)", row->upkeep_words + 4);
+    else if (row->context_name[0])
         snprintf(of, 2 * NAME_SIZE, "%s%s%s", row->context_name, row->disk_name[0] ? "/" : "",
                  row->disk_name);
     else
