@@ -82,7 +82,8 @@ static void print_damage(FILE *out, const struct catalog_stats *t)
 {
     gauge(out, "damaged_snapshots", "Snapshots that cannot be read wholly.",
           (double)t->damaged_snapshots);
-    gauge(out, "lost_records", "Records of which no whole copy is left.", (double)t->lost_records);
+    gauge(out, "lost_records", "Stored records of which every copy is known to be damaged.",
+          (double)t->lost_records);
     gauge(out, "unverified_snapshots", "Snapshots that no verification of their own has proved.",
           (double)t->unverified_snapshots);
     gauge(out, "unverified_bytes", "Files of packs that no verification has proved.",
