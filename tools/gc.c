@@ -38,6 +38,7 @@ static void gc_print(const char *repo, const struct gc_result *result, bool dry_
 struct gc_look {
     struct progress_bar bar;
     int64_t begun_at;
+    bool json;
 };
 
 static int gc_draw(uint64_t done, uint64_t total, void *arg, struct error *err)
@@ -64,7 +65,8 @@ static void gc_tell_damage(const char *sentence, void *arg)
 {
     struct gc_look *look = arg;
     progress_bar_clear(&look->bar);
-    fprintf(stderr, "damage: %s\n", sentence);
+    if (!look->json)
+        printf("damage: %s\n", sentence);
 }
 
 static int gc_print_json(const struct gc_result *result, struct error *err)
@@ -86,7 +88,7 @@ static int gc_look(const struct gc_choices *choices, struct error *err)
 {
     AUTO(viewer_close) struct repository *viewer = NULL;
     AUTO(store_close) struct store *store = NULL;
-    struct gc_look look = {.begun_at = clock_monotonic()};
+    struct gc_look look = {.begun_at = clock_monotonic(), .json = choices->json};
     struct gc_options options = {.threshold = choices->threshold,
                                  .dry_run = true,
                                  .progress = gc_draw,
@@ -133,6 +135,16 @@ static int gc_take_figure(const char *name, int64_t value, void *arg, struct err
     return 0;
 }
 
+static int gc_print_line(int64_t at, const char *line, void *arg, struct error *err)
+{
+    (void)at;
+    (void)arg;
+    (void)err;
+    if (strncmp(line, "damage: ", 8) == 0)
+        puts(line);
+    return 0;
+}
+
 // Also of a job that failed: what it did is done.
 static int gc_report(struct owner *owner, const struct gc_choices *choices, int64_t job_id,
                      struct error *err)
@@ -149,6 +161,8 @@ static int gc_report(struct owner *owner, const struct gc_choices *choices, int6
         }
         return r;
     }
+    if (r == 0)
+        r = job_log_each(conn, job_id, gc_print_line, NULL, err);
     if (r == 0)
         r = job_figure_each(conn, job_id, gc_take_figure, &result, err);
     if (r == 0)

@@ -24,14 +24,46 @@ static const struct table_column JOBS_COLUMNS[] = {
 #define JOBS_COLUMN_COUNT (sizeof(JOBS_COLUMNS) / sizeof(JOBS_COLUMNS[0]))
 
 struct jobs_output {
+    struct catalog_conn *conn;
     struct table *table; // one of the two
     json_t *array;
 };
 
+static int jobs_take_freed(const char *name, int64_t value, void *arg, struct error *err)
+{
+    (void)err;
+    if (strcmp(name, "freed_bytes") == 0)
+        *(uint64_t *)arg = (uint64_t)value;
+    return 0;
+}
+
+// The words of a verification, gc or check, and what a gc gave back.
+static int jobs_upkeep_note(struct catalog_conn *conn, const struct job_row *row, char *note,
+                            size_t size, struct error *err)
+{
+    char freed[HUMAN_SIZE];
+    uint64_t bytes = 0;
+    const char *came_of_it = row->reason, *how = "";
+
+    if (row->kind == JOB_GC && row->state == JOB_COMPLETED) {
+        int r = job_figure_each(conn, row->id, jobs_take_freed, &bytes, err);
+        if (r < 0)
+            return r;
+        came_of_it = human_size(bytes, freed);
+        how = strstr(row->upkeep_words, "dry-run") ? " would be freed" : " freed";
+    }
+    snprintf(note, size, "%s%s%s%s", row->upkeep_words,
+             row->upkeep_words[0] && came_of_it[0] ? ": " : "", came_of_it, how);
+    return 0;
+}
+
 // What a job was asked for beside the usual, and why it did not do it.
-static void jobs_note(const struct job_row *row, char *note, size_t size)
+static int jobs_note(struct catalog_conn *conn, const struct job_row *row, char *note, size_t size,
+                     struct error *err)
 {
     const char *colon = row->reason[0] ? ": " : "";
+    if (row->kind == JOB_VERIFY || row->kind == JOB_GC || row->kind == JOB_CHECK)
+        return jobs_upkeep_note(conn, row, note, size, err);
     if (row->kind == JOB_RESTORE)
         snprintf(note, size, "%s to %s%s%s", row->restore_snapshot, row->restore_target, colon,
                  row->reason);
@@ -42,6 +74,19 @@ static void jobs_note(const struct job_row *row, char *note, size_t size)
         snprintf(note, size, "%s%s%s", backup_mode_to_word(row->mode), colon, row->reason);
     else
         snprintf(note, size, "%s", row->reason);
+    return 0;
+}
+
+// A job of no VM is of everything, or of what another job made; no VM can have names like that.
+static void jobs_of(const struct job_row *row, char of[2 * NAME_SIZE])
+{
+    if (strncmp(row->upkeep_words, "job=", 4) == 0)
+        snprintf(of, 2 * NAME_SIZE, "(job %.20s)", row->upkeep_words + 4);
+    else if (row->context_name[0])
+        snprintf(of, 2 * NAME_SIZE, "%s%s%s", row->context_name, row->disk_name[0] ? "/" : "",
+                 row->disk_name);
+    else
+        snprintf(of, 2 * NAME_SIZE, "(all)");
 }
 
 static void jobs_took(const struct job_row *row, char took[HUMAN_SIZE])
@@ -52,20 +97,21 @@ static void jobs_took(const struct job_row *row, char took[HUMAN_SIZE])
         human_duration((end - row->started_at) / CLOCK_SECOND, took);
 }
 
-static int jobs_add_row(const struct job_row *row, struct table *table, struct error *err)
+static int jobs_add_row(const struct job_row *row, struct jobs_output *output, struct error *err)
 {
     char number[HUMAN_SIZE], of[2 * NAME_SIZE], created[CLOCK_ISO_SIZE], took[HUMAN_SIZE];
     char bytes[HUMAN_SIZE];
-    size_t note_size =
-        sizeof(row->restore_snapshot) + sizeof(row->restore_target) + sizeof(row->reason) + 32;
+    size_t note_size = sizeof(row->restore_snapshot) + sizeof(row->restore_target) +
+                       sizeof(row->upkeep_words) + sizeof(row->reason) + 64;
     AUTO_FREE char *note = malloc(note_size);
     if (!note)
         return error_set_errno(err, -ENOMEM, "cannot list job %" PRId64, row->id);
     snprintf(number, sizeof(number), "%" PRId64, row->id);
-    snprintf(of, sizeof(of), "%s%s%s", row->context_name, row->disk_name[0] ? "/" : "",
-             row->disk_name);
+    jobs_of(row, of);
     jobs_took(row, took);
-    jobs_note(row, note, note_size);
+    int r = jobs_note(output->conn, row, note, note_size, err);
+    if (r < 0)
+        return r;
     const char *cells[JOBS_COLUMN_COUNT] = {
         number,
         job_kind_to_word(row->kind),
@@ -78,14 +124,14 @@ static int jobs_add_row(const struct job_row *row, struct table *table, struct e
         row->tags,
         note,
     };
-    return table_add(table, cells, err);
+    return table_add(output->table, cells, err);
 }
 
 static int jobs_add(const struct job_row *row, void *arg, struct error *err)
 {
     struct jobs_output *output = arg;
     if (output->table)
-        return jobs_add_row(row, output->table, err);
+        return jobs_add_row(row, output, err);
     if (json_array_append_new(output->array, job_to_json(row)) < 0)
         return error_set_errno(err, -ENOMEM, "cannot list job %" PRId64, row->id);
     return 0;
@@ -123,7 +169,7 @@ static int jobs_print(const char *repo, const struct filter *filter, struct job_
         r = catalog_read_begin(viewer->catalog, &conn, err);
     if (r == 0 && !filter->json)
         r = table_new(JOBS_COLUMNS, JOBS_COLUMN_COUNT, &table, err);
-    struct jobs_output output = {.table = table, .array = array};
+    struct jobs_output output = {.conn = conn, .table = table, .array = array};
     if (r == 0)
         r = jobs_walk(conn, filter, jobs, &output, err);
     if (r < 0)
@@ -188,7 +234,7 @@ const struct command jobs_command = {
                "  --active           only jobs that are pending or running\n"
                "  --vm=VM            only jobs of this VM\n"
                "  --disk=[VM/]DISK   only jobs that are of this disk, alone or among others\n"
-               "  --kind=KIND        backup, restore or prune\n"
+               "  --kind=KIND        backup, restore, prune, verify, gc or check\n"
                "  --state=STATE      pending, running, completed, failed or cancelled\n"
                "  --trigger=TRIGGER  manual, scheduled or pre_restore_safety\n"
                "  --tag=TAG          only jobs with this tag\n"

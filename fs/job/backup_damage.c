@@ -3,11 +3,19 @@
 // Healing, from the side of a backup.
 #include "fs/job/backup_damage.h"
 
-int backup_damage_begin(struct backup_damage *damage, struct engine *engine, struct error *err)
+int backup_damage_begin(struct backup_damage *damage, struct engine *engine, int64_t parent_id,
+                        struct error *err)
 {
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+
     damage_notes_flush(engine);
     lost_ids_deinit(&damage->lost);
-    return lost_ids_load(&damage->lost, engine->repository.catalog, err);
+    damage_list_deinit(&damage->parent);
+    int r = lost_ids_load(&damage->lost, engine->repository.catalog, err);
+    if (r < 0 || parent_id == 0)
+        return r;
+    r = catalog_read_begin(engine->repository.catalog, &conn, err);
+    return r < 0 ? r : damage_list_load(&damage->parent, conn, parent_id, err);
 }
 
 // Whether something was lost after the backup had begun: it may refer to that as if it were whole.
@@ -83,6 +91,7 @@ int backup_damage_apply(const struct backup_damage *damage, struct catalog_conn 
 void backup_damage_deinit(struct backup_damage *damage)
 {
     lost_ids_deinit(&damage->lost);
+    damage_list_deinit(&damage->parent);
     damage_review_deinit(&damage->review);
     damage_list_deinit(&damage->own);
 }

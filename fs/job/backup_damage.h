@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// How a backup heals: it knows at its start which ids are lost, stores again what it meets of them,
-// and before its one commit looks which snapshots can be read again with that. Damage that became
+// How a backup heals: it knows at its start which ids are lost and what of its parent cannot be
+// read, stores again what it meets of them, and before its one commit looks which snapshots can be
+// read again with that. Damage that became
 // known while it ran, and that its own snapshot refers to, is recorded with that snapshot.
 #ifndef FS_JOB_BACKUP_DAMAGE_H
 #define FS_JOB_BACKUP_DAMAGE_H
@@ -11,12 +12,14 @@
 
 struct backup_damage { // zeroed = nothing known
     struct lost_ids lost;
+    struct damage_list parent; // what is recorded of it: ids of which no pack has even a row
     struct damage_review review;
     struct damage_list own; // of the snapshot that is being made
 };
 
-// What is lost now; also what readers have met and nobody wrote down yet.
-int backup_damage_begin(struct backup_damage *damage, struct engine *engine, struct error *err);
+// What is lost now; also what readers have met and nobody wrote down yet. `parent_id` 0: none.
+int backup_damage_begin(struct backup_damage *damage, struct engine *engine, int64_t parent_id,
+                        struct error *err);
 
 // After the last record of the disk is in the catalog, provisionally. Only a wish to cancel is an
 // error: without this look, the next verification finds what it would have found.

@@ -105,8 +105,7 @@ static int open_store(struct check *check, const char *dir, struct error *err)
 
     // A catalog that is no database any more is what the check is there to find.
     if (r == -ERROR_CORRUPT && strncmp(error_message(&local), "catalog", 7) == 0) {
-        check_tell(check, CHECK_DAMAGE, "catalog.db", "%s; backtree rebuild makes a new one",
-                   error_message(&local));
+        check_tell(check, CHECK_DAMAGE, "catalog.db", "%s", error_message(&local));
         return 0;
     }
     if (r == 0)

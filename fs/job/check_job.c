@@ -54,6 +54,16 @@ static void record_figures(struct engine *engine, struct job_run *run,
     upkeep_figures(engine, run, figures, sizeof(figures) / sizeof(figures[0]));
 }
 
+static void log_result(struct job_run *run, const struct check_result *result, bool full)
+{
+    job_run_log(
+        run,
+        "%llu snapshots, %llu packs with %llu records%s: %llu findings of damage, %llu leftovers",
+        (unsigned long long)result->snapshots, (unsigned long long)result->packs,
+        (unsigned long long)result->records, full ? ", each of them proved" : "",
+        (unsigned long long)result->damage, (unsigned long long)result->leftovers);
+}
+
 static int run(struct engine *engine, struct job_run *run, const struct job_row *job,
                struct error *err)
 {
@@ -72,10 +82,11 @@ static int run(struct engine *engine, struct job_run *run, const struct job_row 
         job_run_log(run, "%llu more findings are not listed",
                     (unsigned long long)(checking.findings - FINDINGS_LOGGED));
     record_figures(engine, run, &result);
+    log_result(run, &result, options.full);
     if (result.damage > 0)
         return error_set(err, -ERROR_CORRUPT,
-                         "the repository is damaged: %llu findings, see the log",
-                         (unsigned long long)result.damage);
+                         "the repository is damaged: %llu finding%s, see the log",
+                         (unsigned long long)result.damage, result.damage == 1 ? "" : "s");
     return 0;
 }
 

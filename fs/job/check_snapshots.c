@@ -68,7 +68,13 @@ static int find_gaps(struct check *check, int64_t id, struct snapshot_row *row,
     gaps->count = 0;
     if (r == 0)
         r = load(check, conn, id, row, err);
-    return r <= 0 ? r : snapshot_gaps_find(check->maps, conn, row, gaps, err);
+    if (r <= 0)
+        return r;
+    r = snapshot_gaps_find(check->maps, conn, row, gaps, err);
+    // What a verification or a reader has found wrong with content, which is not read here.
+    if (r == 0 && gaps->count == 0 && row->damaged)
+        r = snapshot_gaps_recorded(conn, row, gaps, err);
+    return r;
 }
 
 static int check_map(struct check *check, const struct snapshot_seen *seen, struct error *err)

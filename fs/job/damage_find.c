@@ -47,6 +47,35 @@ static int list_add(struct damage_list *list, uint64_t offset, uint64_t length, 
     return 0;
 }
 
+static int note_extent(const struct damage_extent *extent, void *arg, struct error *err)
+{
+    return list_add(arg, extent->offset, extent->length, extent->why, err);
+}
+
+int damage_list_load(struct damage_list *list, struct catalog_conn *conn, int64_t snapshot_id,
+                     struct error *err)
+{
+    return damage_each(conn, snapshot_id, note_extent, list, err);
+}
+
+bool damage_list_has(const struct damage_list *list, uint64_t offset)
+{
+    size_t low = 0, high = list->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct damage_extent *extent = &list->extents[middle];
+
+        if (offset < extent->offset)
+            high = middle;
+        else if (offset - extent->offset >= extent->length)
+            low = middle + 1;
+        else
+            return true;
+    }
+    return false;
+}
+
 static int note_gap(const struct map_gap *gap, void *arg, struct error *err)
 {
     return list_add(arg, gap->offset, gap->length, gap->why, err);
@@ -249,11 +278,6 @@ struct reviewing {
     struct damage_list before; // of the snapshot at hand
 };
 
-static int note_extent(const struct damage_extent *extent, void *arg, struct error *err)
-{
-    return list_add(arg, extent->offset, extent->length, extent->why, err);
-}
-
 static int add_change(struct reviewing *reviewing, struct damage_list *left, struct error *err)
 {
     struct damage_review *review = reviewing->review;
@@ -306,7 +330,7 @@ static int review_snapshot(int64_t snapshot_id, void *arg, struct error *err)
     int r = snapshot_get(reviewing->conn, snapshot_id, &reviewing->row, err);
 
     if (r == 0)
-        r = damage_each(reviewing->conn, snapshot_id, note_extent, &reviewing->before, err);
+        r = damage_list_load(&reviewing->before, reviewing->conn, snapshot_id, err);
     if (r == 0)
         r = look_again(reviewing, err);
     damage_list_deinit(&reviewing->before);

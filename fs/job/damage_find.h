@@ -21,6 +21,13 @@ struct damage_list { // zeroed = empty; owns the sentences
 
 void damage_list_deinit(struct damage_list *list);
 
+// Adds what is recorded of a snapshot.
+int damage_list_load(struct damage_list *list, struct catalog_conn *conn, int64_t snapshot_id,
+                     struct error *err);
+
+// Whether the byte at `offset` lies in one of them; they are ascending and disjoint.
+bool damage_list_has(const struct damage_list *list, uint64_t offset);
+
 // Walks over maps that judge by marks. One thread; what snapshots share is walked once.
 struct damage_search {
     // given; borrowed

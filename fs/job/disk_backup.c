@@ -167,6 +167,7 @@ static int read_once(struct work *work, bool believe_cache, struct fingerprint_w
                                     .chunk_size = disk->chunk_size,
                                     .fingerprints = cache,
                                     .lost = &work->damage.lost,
+                                    .parent_damage = &work->damage.parent,
                                     .parent_lost = note_parent_lost,
                                     .arg = backup->engine,
                                     .parent_root = work->continues ? &work->parent.digest : NULL};
@@ -410,7 +411,8 @@ static int run_steps(struct work *work, struct error *err)
     int r = decide(work, err);
 
     if (r == 0)
-        r = backup_damage_begin(&work->damage, work->backup->engine, err);
+        r = backup_damage_begin(&work->damage, work->backup->engine,
+                                work->continues ? work->parent.id : 0, err);
     if (r == 0)
         r = store_writer_open(work->store, work->backup->job->id, &work->writer, err);
     if (r == 0)

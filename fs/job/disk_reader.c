@@ -122,6 +122,16 @@ static bool looks_unchanged(const struct batch *batch, uint32_t i)
            memcmp(&batch->parent_fingerprints[i], &batch->chunk[i].fingerprint, sizeof(none)) == 0;
 }
 
+// What the parent says of this chunk cannot be relied on: its record has no whole copy.
+static bool is_lost(const struct batch *batch, uint32_t i)
+{
+    const struct disk_read *read = batch->reader->read;
+
+    return (read->lost && lost_ids_have(read->lost, &batch->parent_ids[i])) ||
+           (read->parent_damage &&
+            damage_list_has(read->parent_damage, (batch->first + i) * read->chunk_size));
+}
+
 // A lease is taken for the first look-up of a batch and given back at its end.
 static int is_known(struct batch *batch, struct catalog_conn **conn, const struct digest *id,
                     struct catalog *catalog)
@@ -150,7 +160,7 @@ static int work_on_chunk(struct batch *batch, uint32_t i, unsigned worker,
     }
     out->fingerprint =
         fingerprint_of(data, reader->chunk_size, store_config(store)->fingerprint_secret);
-    bool lost = reader->read->lost && lost_ids_have(reader->read->lost, &batch->parent_ids[i]);
+    bool lost = is_lost(batch, i);
     out->believed = !lost && looks_unchanged(batch, i);
     if (out->believed && i != batch->prove) {
         out->fate = CHUNK_SAME;

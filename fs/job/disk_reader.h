@@ -15,6 +15,7 @@
 #define FS_JOB_DISK_READER_H
 
 #include "base/pool.h"
+#include "fs/job/damage_find.h"
 #include "fs/job/job_run.h"
 #include "fs/job/lost_ids.h"
 #include "fs/source/source.h"
@@ -33,7 +34,8 @@ struct disk_read {
     struct fingerprint_reader *parent_fingerprints; // NULL: hash everything
     struct fingerprint_writer *fingerprints;        // NULL: write no cache
     const struct lost_ids *lost; // stored again where they are met, also when they are the parent's
-    void (*parent_lost)(void *arg); // its map cannot be read; NULL: nobody wants to know
+    const struct damage_list *parent_damage; // nothing there is believed for being the parent's
+    void (*parent_lost)(void *arg);          // its map cannot be read; NULL: nobody wants to know
     void *arg;
 
     // what was found

@@ -32,7 +32,7 @@ static int option(const char *word, struct error *err)
     return strcmp(word, "dry-run") == 0;
 }
 
-// They were checked when the job was asked for. The last of each counts.
+// They were checked when the job was asked for.
 static int parse(const char *words, struct gc_options *options, struct error *err)
 {
     AUTO_FREE char *copy = strdup(words);
@@ -142,8 +142,8 @@ static int run(struct engine *engine, struct job_run *run, const struct job_row 
     if (r == 0)
         atomic_store(&run->done_bytes, atomic_load(&run->total_bytes));
     if (r == 0 && result.damage > 0)
-        return error_set(err, -ERROR_CORRUPT, "damage was met: %" PRIu64 " findings, see the log",
-                         result.damage);
+        return error_set(err, -ERROR_CORRUPT, "damage was met: %" PRIu64 " finding%s, see the log",
+                         result.damage, result.damage == 1 ? "" : "s");
     return r;
 }
 

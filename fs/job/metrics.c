@@ -77,6 +77,25 @@ static void print_totals(FILE *out, const struct repository_status *status)
     gauge(out, "filesystem_free_bytes", "What is available on it.", (double)status->free_bytes);
 }
 
+// Times of 0 are "never", as those of VMs are.
+static void print_damage(FILE *out, const struct catalog_stats *t)
+{
+    gauge(out, "damaged_snapshots", "Snapshots that cannot be read wholly.",
+          (double)t->damaged_snapshots);
+    gauge(out, "lost_records", "Stored records of which every copy is known to be damaged.",
+          (double)t->lost_records);
+    gauge(out, "unverified_snapshots", "Snapshots that no verification of their own has proved.",
+          (double)t->unverified_snapshots);
+    gauge(out, "unverified_bytes", "Files of packs that no verification has proved.",
+          (double)t->unverified_bytes);
+    gauge(out, "last_verified_timestamp_seconds",
+          "When a verification last proved something; 0 = never.",
+          (double)t->last_verified_at / (double)CLOCK_SECOND);
+    gauge(out, "oldest_verified_timestamp_seconds",
+          "When the pack was proved whose proof is the oldest; 0 = some never were.",
+          (double)t->oldest_verified_at / (double)CLOCK_SECOND);
+}
+
 static void print_cache(FILE *out, struct store *store)
 {
     struct chunk_cache_counts counts = store_cache_counts(store);
@@ -168,6 +187,7 @@ int repository_metrics_text(const struct repository *repository, char **ret_text
 
     if (out) {
         print_totals(out, &status);
+        print_damage(out, &status.totals);
         if (repository->store)
             print_cache(out, repository->store);
         print_vms(out, &vms);

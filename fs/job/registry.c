@@ -76,6 +76,18 @@ int engine_add_disk(struct engine *engine, int64_t context_id, const char *name,
     return 0;
 }
 
+// No word at all is more likely a slip than the wish to keep everything.
+static int parse_policy(const char *words, size_t len, struct retention_policy *ret_policy,
+                        struct error *err)
+{
+    for (size_t i = 0; i < len; i++)
+        if (words[i] != ' ' && words[i] != '\t')
+            return retention_parse(words, len, ret_policy, err);
+    return error_set(err, -EINVAL,
+                     "no policy is given: use words like keep-last=3 keep-daily=7, none to keep "
+                     "everything, or default to follow the repository's");
+}
+
 int engine_set_retention(struct engine *engine, int64_t context_id, const char *words, size_t len,
                          struct error *err)
 {
@@ -84,7 +96,7 @@ int engine_set_retention(struct engine *engine, int64_t context_id, const char *
     struct retention_policy policy;
     char text[RETENTION_TEXT_SIZE];
     bool own = len != sizeof(back) - 1 || memcmp(words, back, len) != 0;
-    int r = own ? retention_parse(words, len, &policy, err) : 0;
+    int r = own ? parse_policy(words, len, &policy, err) : 0;
 
     if (r == 0)
         r = catalog_write_begin(engine->repository.catalog, &conn, err);

@@ -229,13 +229,19 @@ static int resolve_dir(const char *dir, char **ret_dir, struct error *err)
     return 0;
 }
 
+// A repository without a catalog is a damaged one, and not one that is not there.
 static int open_catalog(struct repository *repository, enum catalog_mode mode, struct error *err)
 {
     AUTO_FREE char *path = NULL;
+    struct error local = ERROR_INIT;
     int r = path_join(repository->dir, "catalog.db", &path, err);
     if (r < 0)
         return r;
-    return catalog_open(path, mode, repository->config.uuid, &repository->catalog, err);
+    r = catalog_open(path, mode, repository->config.uuid, &repository->catalog, &local);
+    if (r == -ENOENT || r == -ERROR_CORRUPT)
+        return error_set(err, -ERROR_CORRUPT, "%s; backtree rebuild makes a new one",
+                         error_message(&local));
+    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
 }
 
 static void make_room(void *arg)

@@ -23,4 +23,8 @@ int snapshot_gaps_find(struct map_check *check, struct catalog_conn *conn,
                        const struct snapshot_row *row, struct snapshot_gaps *ret_gaps,
                        struct error *err);
 
+// The same of what is recorded (catalog/damage.h), without looking.
+int snapshot_gaps_recorded(struct catalog_conn *conn, const struct snapshot_row *row,
+                           struct snapshot_gaps *ret_gaps, struct error *err);
+
 #endif

@@ -59,6 +59,21 @@ static int take_name(struct upkeep_request *request, const char *word, struct er
     return 0;
 }
 
+// Whether the option was given before: it, or one of its kind ("threshold=20%").
+static bool is_given(const char *words, const char *word)
+{
+    const char *equals = strchr(word, '=');
+    size_t len = equals ? (size_t)(equals - word) + 1 : strlen(word);
+
+    for (const char *at = words; *at; at += *at == ' ') {
+        size_t at_len = strcspn(at, " ");
+        if (strncmp(at, word, len) == 0 && (equals || at_len == len))
+            return true;
+        at += at_len;
+    }
+    return false;
+}
+
 static int take_word(struct upkeep_request *request, const char *word, struct error *err)
 {
     size_t used = strlen(request->words), room = sizeof(request->words) - used;
@@ -71,6 +86,8 @@ static int take_word(struct upkeep_request *request, const char *word, struct er
         return r;
     if (r == 0)
         return take_name(request, word, err);
+    if (is_given(request->words, word))
+        return error_set(err, -EINVAL, "%.*s is given twice", (int)strcspn(word, "="), word);
     if ((size_t)snprintf(request->words + used, room, "%s%s", used ? " " : "", word) >= room)
         return error_set(err, -EINVAL, "too many words");
     return 0;

@@ -5,9 +5,9 @@
 // after another. One table (upkeep.c) says what each kind is; what a kind does is in the file of
 // its name.
 //
-// WORDS := [NAME] [OPTION]… [trigger=manual|scheduled], blanks between, in any order. NAME is a VM,
-// VM/DISK or a snapshot's path, for kinds that can be narrowed to it; options are the kind's own
-// and are kept with the job as they were given (job_row.upkeep_words).
+// WORDS := [NAME] [OPTION]… [trigger=manual|scheduled], blanks between, in any order, each at
+// most once. NAME is a VM, VM/DISK or a snapshot's path, for kinds that can be narrowed to it;
+// options are the kind's own and are kept with the job as they were given (job_row.upkeep_words).
 #ifndef FS_JOB_UPKEEP_H
 #define FS_JOB_UPKEEP_H
 

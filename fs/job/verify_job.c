@@ -281,7 +281,7 @@ static void record_figures(const struct verify *verify)
         {"proved_bytes", (int64_t)verify->proved_bytes},
         {"verified_snapshots", (int64_t)verify->verified_snapshots},
         {"damaged_records", (int64_t)verify->damaged_records},
-        {"lost_records", (int64_t)verify->lost_records},
+        {"known_damaged_records", (int64_t)verify->lost_records},
         {"superseded_records", (int64_t)verify->superseded_records},
         {"damaged_indexes", (int64_t)verify->damaged_indexes},
         {"damaged_snapshots", (int64_t)verify->damaged_snapshots},
@@ -313,13 +313,16 @@ static void log_result(struct verify *verify)
 
 static int judge_result(const struct verify *verify, struct error *err)
 {
+    uint64_t records = verify->damaged_records + verify->lost_records;
+
     if (verify->findings == 0)
         return 0;
     return error_set(err, -ERROR_CORRUPT,
-                     "%" PRIu64 " damaged records, %" PRIu64 " bytes of %" PRIu64
-                     " snapshots cannot be read; first: %s",
-                     verify->damaged_records + verify->lost_records, verify->damaged_bytes,
-                     verify->damaged_snapshots, verify->first);
+                     "%" PRIu64 " damaged record%s, %" PRIu64 " bytes of %" PRIu64
+                     " snapshot%s cannot be read; first: %s",
+                     records, records == 1 ? "" : "s", verify->damaged_bytes,
+                     verify->damaged_snapshots, verify->damaged_snapshots == 1 ? "" : "s",
+                     verify->first);
 }
 
 static int run_steps(struct verify *verify, struct error *err)

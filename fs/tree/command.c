@@ -210,6 +210,11 @@ static int find_pruned(struct tree *tree, const char *name, struct prune_request
 
     if (r == 0)
         r = catalog_path_resolve(conn, name, path, err);
+    if (r == -ENOENT && strcmp(name, "dry-run") == 0) { // a word of control/gc, and no VM's name
+        error_clear(err);
+        r = error_set(err, -EINVAL,
+                      "a dry run is made by the command: backtree prune REPO --dry-run");
+    }
     if (r == 0 && path->depth > PATH_DISK)
         r = error_set(err, -EINVAL, "name a VM or a disk");
     if (r < 0)

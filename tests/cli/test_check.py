@@ -179,4 +179,13 @@ def test_refusals(case):
     case.backtree("check", status=2)
 
 
+def test_no_catalog(case):
+    """A repository that lost its catalog is damaged, and what mends it is said."""
+    prepare(case)
+    for path in case.repo.glob("catalog.db*"):
+        path.unlink()
+    done = case.backtree("check", case.repo, status=3)
+    check(re.search("^damage: catalog.db: .*backtree rebuild makes a new one", done.out), f"{done}")
+
+
 main()

@@ -253,6 +253,42 @@ def compare_or_named(case, world, name, findings):
     return 0
 
 
+@each({"with its fingerprints": False, "without them": True})
+def test_a_lost_pack_heals(case, without_cache):
+    """What a rebuild misses is DAMAGED in the tree, and the next incremental, which the lost chunks
+    look unchanged to, stores them again."""
+    case.init()
+    image = make_disk(case.dir / "vda.raw", 8 * MIB, [(0, 4 * MIB)])
+    case.backtree("add", case.repo, "web1", f"vda={image}")
+    case.backtree("backup", case.repo, "web1")
+    before = set(case.pack_files())
+    for generation in (1, 2):
+        write_at(image, generation * MIB, noise(100 * KIB, generation))
+        case.backtree("backup", case.repo, "web1")
+    max(before, key=lambda path: path.stat().st_size).unlink()
+    done = case.backtree("rebuild", case.repo, status=3)
+    names = case.listed()  # the full's own description is gone with the pack
+    eq(len(names), 2, "snapshots")
+    check(all(f"{name}: " in done.out for name in names), f"both are named: {done.out}")
+    if without_cache:
+        for cache in (case.repo / "cache").glob("*.fingerprints"):
+            cache.unlink()
+
+    case.mount()
+    for name in names:
+        check((case.vm(name) / "DAMAGED").exists(), f"{name} is DAMAGED")
+    check("damaged_snapshots 2\n" in (case.mnt / "status").read_text(), "status")
+    job = case.backup("web1")
+    eq(job["disks"][0]["kind"], "incremental", "kind")
+    eq(digest(case.latest("web1", "vda") / "disk.raw"), digest(image), "what it made")
+    check(not (case.vm(names[1]) / "DAMAGED").exists(), "all of the second one has healed")
+    left = [line.split()[:2] for line in (case.vm(names[0]) / "DAMAGED").read_text().splitlines()
+            if not line.startswith("#")]
+    eq(left, [[str(2 * MIB), str(128 * KIB)]], "what no source holds any more")
+    case.vm(names[0]).rmdir()
+    eq(case.backtree("check", case.repo).status, 0, "check")
+
+
 # (how the pack is damaged, is all its content still there)
 DAMAGED = {
     "trailer": (lambda p: write_at(p, p.stat().st_size - 20, b"\xff" * 8), True),

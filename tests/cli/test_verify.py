@@ -68,6 +68,10 @@ def test_damage_and_healing(case, mounted):
     eq(len(done.err.splitlines()), 1, f"one line of error: {done}")
     report = case.backtree("verify", case.repo, "web1/vda", "--json", status=3).json()
     eq((report["damage"], report["disk"]), (True, "vda"), "the record")
+    figures = report["figures"]
+    eq((figures["damaged_records"], figures["known_damaged_records"]), (0, 1), "found before")
+    check(report["reason"].startswith("1 damaged record, 65536 bytes of 1 snapshot cannot"),
+          report["reason"])
     eq(case.backtree("verify", case.repo, "web1/vdb").status, 0, "the other disk")
     check(", DAMAGED" in case.backtree("list", case.repo).out, "list")
     stats = case.backtree("stats", case.repo, "--json").json()["totals"]
@@ -94,6 +98,8 @@ def test_verify_after(case, mounted):
     check(done.out.endswith("web1: verified\n"), f"it says so: {done}")
     eq(case.catalog.value("SELECT count(*) FROM backup_disks WHERE verified_at IS NOT NULL"), 2,
        "verified")
+    lines = case.backtree("jobs", case.repo, "--kind=verify").out.splitlines()
+    check(len(lines) == 2 and " (job 2) " in lines[1], f"what it is of: {lines}")
     flip(case, 3)
     if mounted:
         case.remount()

@@ -158,8 +158,8 @@ def test_catalog_gone(case):
     expected = make(case)
     (case.repo / "catalog.db").unlink()
     expect(probe(case, expected), says="catalog", refused=4)
-    case.refused("list", case.repo, says="catalog.db")
-    case.refused("backup", case.repo, "web1", says="catalog.db")
+    for command in (("list", case.repo), ("backup", case.repo, "web1")):
+        case.refused(*command, status=3, says="catalog.db.*backtree rebuild makes a new one")
 
 
 @each(["config", "lock", "cache", "packs"])

@@ -289,6 +289,7 @@ def test_damage(case):
     before = case.pack_bytes()
     done = case.backtree("gc", case.repo, status=3)
     check("freed" in done.out and "damage was met" in done.err, f"it says so: {done}")
+    check(done.out.startswith("damage: "), f"and what it is: {done}")
     check(pack.exists(), "its pack")
     check(case.pack_bytes() < before - 15 * MIB, "the other VM's packs went")
     eq(case.catalog.rows("SELECT state FROM backup_jobs WHERE kind = 'gc'"), [{"state": "failed"}],

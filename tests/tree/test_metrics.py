@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+import time
+from datetime import datetime
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from backtree_testing import *
@@ -87,6 +89,51 @@ def test_failures_and_cache(case):
     eq(seen['backtree_vm_failed_jobs{vm="web1"}'], 1, "failed jobs of the VM")
     eq(seen['backtree_jobs{state="failed"}'], 1, "failed jobs")
     eq(seen['backtree_vm_snapshots{vm="web1"}'], 1, "snapshots")
+
+
+DAMAGE = ["damaged_snapshots", "lost_records", "unverified_snapshots", "unverified_bytes",
+          "last_verified_timestamp_seconds", "oldest_verified_timestamp_seconds"]
+
+
+def damage_figures(case):
+    """The six gauges, after they were seen to agree with `status`."""
+    seen = read_metrics(case)
+    status = dict(line.split(" ", 1) for line in (case.mnt / "status").read_text().splitlines())
+    for name in DAMAGE:
+        said = status[name.replace("_timestamp_seconds", "")]
+        if name.endswith("_timestamp_seconds"):
+            said = 0 if said == "never" else datetime.fromisoformat(said.replace("Z", "+00:00")).timestamp()
+        eq(int(seen["backtree_" + name]), int(said), f"{name} in metrics and status")
+    return [seen["backtree_" + name] for name in DAMAGE]
+
+
+def test_damage(case):
+    """A gauge goes up with damage, and down again when it has healed."""
+    case.start()
+    eq(damage_figures(case), [0] * 6, "an empty repository")
+    image = make_disk(case.dir / "vda.raw", 8 * MIB, [(0, 4 * MIB)])
+    case.add("web1", vda=image)
+    case.backup("web1")
+    packs = case.catalog.value("SELECT sum(file_bytes) FROM packs")
+    eq(damage_figures(case), [0, 0, 1, packs, 0, 0], "nothing was verified")
+
+    before = time.time()
+    (case.mnt / "control/verify").write_text("\n")
+    case.wait_job(2)
+    figures = damage_figures(case)
+    eq(figures[:4], [0, 0, 0, 0], "all was verified")
+    check(before - 1 <= figures[5] <= figures[4] <= time.time() + 1, f"when: {figures}")
+
+    pack = max((case.repo / "packs").rglob("*.pack"), key=lambda path: path.stat().st_size)
+    write_at(pack, pack.stat().st_size // 2, b"damage")
+    (case.mnt / "control/verify").write_text("\n")
+    case.wait_job(3, state="failed")
+    figures = damage_figures(case)
+    eq(figures[:2], [1, 1], "one snapshot, one chunk")
+
+    (case.mnt / "vms/web1/backup").write_text("full\n")
+    case.wait_job(4)
+    eq(damage_figures(case)[:2], [0, 0], "healed")
 
 
 main()

@@ -98,7 +98,7 @@ def test_what_is_read_can_be_written(case):
 
 @each({"an unknown word": "keep-fortnightly=2", "no number": "keep-last=x", "none and more":
        "none keep-last=1", "zero": "keep-daily=0", "twice": "keep-last=1 keep-last=2",
-       "no unit": "keep-within=7", "two lines": "keep-last=1\nkeep-daily=1"})
+       "no unit": "keep-within=7", "nothing": "\n", "blanks": "  \n", "two lines": "keep-last=1\nkeep-daily=1"})
 def test_refused_words(case, words):
     history(case, 0)
     case.refuses(errno.EINVAL, lambda: case.trigger(retention(case), words),
@@ -194,7 +194,8 @@ def test_one_record_however_written(case, script):
 
 
 @each({"an unknown VM": ("web9", errno.ENOENT), "an unknown disk": ("web1/vdz", errno.ENOENT),
-       "a snapshot": ("web1/vda/latest", errno.EINVAL), "two names": ("web1 web2", errno.EINVAL),
+       "a snapshot": ("web1/vda/latest", errno.EINVAL), "a dry run": ("dry-run", errno.EINVAL),
+       "two names": ("web1 web2", errno.EINVAL),
        "a word": ("dry-run=1", errno.EINVAL), "a bad policy": ("web1 keep-last=0", errno.EINVAL),
        "not a name": ("../web1", errno.EINVAL)})
 def test_refused(case, row):

@@ -401,7 +401,8 @@ static void a_policy_of_ones_own(void **state)
     } steps[] = {
         {"keep-daily=1 keep-last=9", "keep-last=9 keep-daily=1", 0, true},
         {"keep-daily=1 keep-daily=2", "keep-last=9 keep-daily=1", -EINVAL, true},
-        {"", "none", 0, true},
+        {" \t", "keep-last=9 keep-daily=1", -EINVAL, true},
+        {"none", "none", 0, true},
         {"default", "keep-last=2", 0, false},
     };
 
