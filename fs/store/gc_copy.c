@@ -169,7 +169,8 @@ static int read_rows(struct gc *gc, const struct gc_pack *pack, struct pack_rows
 }
 
 // The number of the record's copy in the new pack, -1 when it is not needed. Two packs may hold
-// the same: one copy serves.
+// the same: one copy serves. A plain one serves for a delta, a delta never for a plain one, which
+// may be a base; see gc_batch_fill().
 static int copy_record(struct gc_batch *batch, const struct gc_pack *pack,
                        struct chunk_location *row, int64_t *ret_copy, struct error *err)
 {
@@ -210,7 +211,7 @@ static int add_row(struct gc_batch *batch, const struct gc_row *row, struct erro
     return 0;
 }
 
-static int copy_rows(struct gc_batch *batch, size_t number, struct pack_rows *list,
+static int copy_rows(struct gc_batch *batch, size_t number, bool deltas, struct pack_rows *list,
                      struct error *err)
 {
     const struct gc_pack *pack = batch->packs[number];
@@ -219,6 +220,8 @@ static int copy_rows(struct gc_batch *batch, size_t number, struct pack_rows *li
     for (size_t i = 0; r == 0 && i < list->count; i++) {
         struct gc_row row = {.row = list->rows[i].row, .pack = number};
 
+        if (digest_is_zero(&list->rows[i].record.base) == deltas)
+            continue;
         r = copy_record(batch, pack, &list->rows[i], &row.copy, err);
         if (r == 0)
             r = add_row(batch, &row, err);
@@ -228,33 +231,30 @@ static int copy_rows(struct gc_batch *batch, size_t number, struct pack_rows *li
     return r;
 }
 
-static int fill_from(struct gc_batch *batch, size_t number, struct error *err)
+static int fill_from(struct gc_batch *batch, size_t number, bool deltas, struct error *err)
 {
     struct pack_rows list = {0};
     int r = read_rows(batch->gc, batch->packs[number], &list, err);
 
     if (r == 0)
-        r = copy_rows(batch, number, &list, err);
+        r = copy_rows(batch, number, deltas, &list, err);
     free(list.rows);
     return r;
 }
 
-int gc_batch_fill(struct gc_batch *batch, bool *ret_again, struct error *err)
+static int fill_with(struct gc_batch *batch, bool deltas, bool *ret_again, struct error *err)
 {
     struct gc *gc = batch->gc;
-    uint64_t done = gc->done;
 
-    *ret_again = false;
     for (size_t i = 0; i < batch->pack_count; i++) {
         struct error local = ERROR_INIT;
-        int r = batch->packs[i] ? fill_from(batch, i, &local) : 0;
+        int r = batch->packs[i] ? fill_from(batch, i, deltas, &local) : 0;
 
         if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT) {
             gc_tell(gc, "%s; its pack stays as it is", error_message(&local));
             gc->result->packs_passed_over++;
             r = gc_mark_bases_of(gc, batch->packs[i], err);
             batch->packs[i] = NULL;
-            gc->done = done;
             *ret_again = r == 0;
             return r;
         }
@@ -262,4 +262,20 @@ int gc_batch_fill(struct gc_batch *batch, bool *ret_again, struct error *err)
             return error_set(err, r, "%s", error_message(&local));
     }
     return 0;
+}
+
+// Plain records before deltas: an id stands once in a pack, and when one pack has it plain and
+// another as a delta, the plain one is what other deltas may be made against.
+int gc_batch_fill(struct gc_batch *batch, bool *ret_again, struct error *err)
+{
+    uint64_t done = batch->gc->done;
+    int r;
+
+    *ret_again = false;
+    r = fill_with(batch, false, ret_again, err);
+    if (r == 0 && !*ret_again)
+        r = fill_with(batch, true, ret_again, err);
+    if (*ret_again)
+        batch->gc->done = done;
+    return r;
 }
