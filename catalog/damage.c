@@ -14,12 +14,37 @@
 
 // --- copies
 
+// A delta that no plain copy of its base is left for is as damaged as the base. ?1 is a pack or
+// NULL, ?2 an id or NULL, ?3 now.
+#define MARK_DELTAS                                                                                \
+    "UPDATE chunks SET damaged_at = ?3 "                                                           \
+    " WHERE damaged_at IS NULL AND NOT EXISTS "                                                    \
+    "       (SELECT 1 FROM chunks w CROSS JOIN packs p ON p.id = w.pack_id "                       \
+    "         WHERE w.id = chunks.base AND w.base IS NULL AND w.damaged_at IS NULL "               \
+    "           AND p.job_id IS NULL) "                                                            \
+    "   AND base "
+
+static int mark_deltas(struct catalog_conn *conn, const struct query *query, int64_t pack_id,
+                       const struct digest *id, struct error *err)
+{
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, query, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, pack_id);
+    if (id)
+        statement_bind_blob(st, 2, id->bytes, DIGEST_SIZE);
+    statement_bind_int(st, 3, clock_now());
+    return statement_run(st, err);
+}
+
 int damage_mark(struct catalog_conn *conn, int64_t pack_id, const struct digest *id,
                 int64_t *ret_copies, struct error *err)
 {
     static const struct query mark = {"mark a damaged record",
                                       "UPDATE chunks SET damaged_at = coalesce(damaged_at, ?3) "
                                       " WHERE id = ?2 AND pack_id = ?1"};
+    static const struct query deltas = {"mark deltas against a damaged record", MARK_DELTAS "= ?2"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &mark, &st, err);
     if (rc < 0)
@@ -28,8 +53,11 @@ int damage_mark(struct catalog_conn *conn, int64_t pack_id, const struct digest 
     statement_bind_blob(st, 2, id->bytes, DIGEST_SIZE);
     statement_bind_int(st, 3, clock_now());
     rc = statement_run(st, err);
+    int64_t copies = statement_changes(st);
+    if (rc == 0 && copies > 0)
+        rc = mark_deltas(conn, &deltas, pack_id, id, err);
     if (rc == 0 && ret_copies)
-        *ret_copies = statement_changes(st);
+        *ret_copies = copies;
     return rc;
 }
 
@@ -39,6 +67,9 @@ int damage_mark_pack(struct catalog_conn *conn, int64_t pack_id, int64_t *ret_co
     static const struct query mark = {"mark the records of a pack as damaged",
                                       "UPDATE chunks SET damaged_at = coalesce(damaged_at, ?2) "
                                       " WHERE pack_id = ?1"};
+    static const struct query deltas = {
+        "mark deltas against the records of a pack",
+        MARK_DELTAS "IN (SELECT id FROM chunks WHERE pack_id = ?1 AND base IS NULL)"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &mark, &st, err);
     if (rc < 0)
@@ -46,8 +77,11 @@ int damage_mark_pack(struct catalog_conn *conn, int64_t pack_id, int64_t *ret_co
     statement_bind_int(st, 1, pack_id);
     statement_bind_int(st, 2, clock_now());
     rc = statement_run(st, err);
+    int64_t copies = statement_changes(st);
+    if (rc == 0)
+        rc = mark_deltas(conn, &deltas, pack_id, NULL, err);
     if (rc == 0 && ret_copies)
-        *ret_copies = statement_changes(st);
+        *ret_copies = copies;
     return rc;
 }
 

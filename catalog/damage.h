@@ -14,7 +14,9 @@
 // --- copies
 
 // Marks a copy, or every copy in a pack; the time of an older mark stays. *ret_copies (may be NULL)
-// is the number of copies that are there, marked before or not.
+// is the number of copies that are there, marked before or not. Where a base loses its last whole
+// plain copy, the deltas against it are marked too: they are not counted, and their marks go when
+// they are proved again.
 int damage_mark(struct catalog_conn *conn, int64_t pack_id, const struct digest *id,
                 int64_t *ret_copies, struct error *err);
 int damage_mark_pack(struct catalog_conn *conn, int64_t pack_id, int64_t *ret_copies,

@@ -120,6 +120,34 @@ static void provisional_copies_do_not_count(void **state)
     assert_string_equal(lost(conn), "");
 }
 
+// A base takes the deltas against it along, when no plain copy of it is left.
+static void deltas_go_with_their_base(void **state)
+{
+    struct catalog_conn *conn = ((struct fixture *)*state)->conn;
+    struct pack_row pack = {.file_bytes = 5000, .raw_bytes = 9000, .sealed_at = clock_now()};
+    int64_t a = insert(conn, uuid_a, 0, 3), b = insert(conn, uuid_b, 0, 2), c = 0, copies = 0;
+    struct chunk_row one = record(1), deltas[3] = {record(7), record(8), record(2)};
+
+    deltas[0].base = one.id;
+    deltas[1].base = record(3).id;
+    deltas[2].base = record(3).id; // stands plain in a and b too
+    for (int i = 0; i < 3; i++)
+        deltas[i].codec = 2;
+    strcpy(pack.uuid, "cccccccc-0000-4000-8000-000000000000");
+    assert_ok(pack_insert(conn, &pack, deltas, 3, &c, err));
+
+    assert_ok(damage_mark(conn, a, &one.id, &copies, err));
+    assert_int_equal(copies, 1);
+    assert_string_equal(marked(conn), "1:a! ");
+    assert_ok(damage_mark(conn, b, &one.id, &copies, err));
+    assert_int_equal(copies, 1);
+    assert_string_equal(lost(conn), "1 7 ");
+    assert_ok(damage_mark_pack(conn, a, &copies, err));
+    assert_int_equal(copies, 3);
+    assert_string_equal(marked(conn), "1:a! 1:b! 2:a! 2:c! 3:a! 7:c! 8:c! ");
+    assert_string_equal(lost(conn), "1 3 7 8 "); // 2 is whole in b
+}
+
 static void copies_of_a_pack(void **state)
 {
     struct catalog_conn *conn = ((struct fixture *)*state)->conn;
@@ -239,9 +267,9 @@ static void times_and_totals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(marks_and_lost_ids), TEST(provisional_copies_do_not_count),
-        TEST(copies_of_a_pack),   TEST(extents_of_snapshots),
-        TEST(times_and_totals),
+        TEST(marks_and_lost_ids),   TEST(provisional_copies_do_not_count),
+        TEST(copies_of_a_pack),     TEST(deltas_go_with_their_base),
+        TEST(extents_of_snapshots), TEST(times_and_totals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,23 +134,31 @@ static int note_largest(const struct pack_row *row, void *arg, struct error *err
     return 0;
 }
 
-// The byte in the middle of the largest pack: content of a chunk.
-static void flip(struct fixture *f)
+// The largest pack; returns its size.
+static off_t pack_path(struct fixture *f, char *path, size_t size)
 {
     struct catalog_conn *conn;
     struct pack_row largest = {0};
-    char path[PATH_MAX + 64];
-    uint8_t byte;
 
     assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
     assert_int_equal(pack_each(conn, 0, note_largest, &largest, NULL), 0);
     catalog_read_end(conn);
-    snprintf(path, sizeof(path), "%s/packs/%.2s/%s.pack", f->repo, largest.uuid, largest.uuid);
+    snprintf(path, size, "%s/packs/%.2s/%s.pack", f->repo, largest.uuid, largest.uuid);
+    return (off_t)largest.file_bytes;
+}
+
+// The byte in the middle of the largest pack: content of a chunk.
+static void flip(struct fixture *f)
+{
+    char path[PATH_MAX + 64];
+    off_t size = pack_path(f, path, sizeof(path));
+    uint8_t byte;
     int fd = open(path, O_RDWR);
+
     assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, (off_t)largest.file_bytes / 2), 1);
+    assert_int_equal(pread(fd, &byte, 1, size / 2), 1);
     byte ^= 4;
-    assert_int_equal(pwrite(fd, &byte, 1, (off_t)largest.file_bytes / 2), 1);
+    assert_int_equal(pwrite(fd, &byte, 1, size / 2), 1);
     close(fd);
 }
 
@@ -210,6 +218,41 @@ static void damage_is_found_and_healed(void **state)
     assert_int_equal(newest(f).changed_bytes, 0); // stored again, and not changed
     assert_int_equal(damaged_bytes(f, first), 0);
     assert_int_equal(end_of(f, ask(f, "")), JOB_COMPLETED);
+}
+
+static void reopen(struct fixture *f)
+{
+    struct engine_options options = {.command = "test", .workers = 2};
+
+    engine_close(f->engine);
+    f->engine = NULL;
+    assert_int_equal(engine_open(f->repo, &options, &f->engine, NULL, NULL), 0);
+}
+
+// Bases of deltas go with their pack. The deltas themselves are as they were, and so is the disk:
+// what cannot be decoded any more is stored again, and the snapshot before is whole with it.
+static void lost_bases_are_healed(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_MAX + 64];
+
+    assert_int_equal(end_of(f, ask_for_backup(f, false)), JOB_COMPLETED);
+    int64_t first = newest(f).id;
+    pack_path(f, path, sizeof(path));
+    for (size_t i = 0; i < 20; i++)
+        change_disk(f, i * CHUNK, KIB);
+    assert_int_equal(end_of(f, ask_for_backup(f, false)), JOB_COMPLETED);
+    int64_t second = newest(f).id;
+    assert_true(newest(f).new_bytes < 20 * CHUNK / 2);
+
+    assert_int_equal(unlink(path), 0);
+    reopen(f); // start-up sees that the pack is missing
+    assert_int_equal(end_of(f, ask_for_backup(f, false)), JOB_COMPLETED);
+    assert_int_equal(newest(f).changed_bytes, 0);
+    assert_int_equal(end_of(f, ask(f, "")), JOB_FAILED); // the first is lost
+    assert_int_equal(damaged_bytes(f, newest(f).id), 0);
+    assert_int_equal(damaged_bytes(f, second), 0);
+    assert_true(damaged_bytes(f, first) > 0);
 }
 
 // Verifications and backups at once, over the same packs.
@@ -284,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(damage_is_found_and_healed),
+        TEST(lost_bases_are_healed),
         TEST(beside_backups),
         TEST(after_a_backup),
         TEST(requests_join),
