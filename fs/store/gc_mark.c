@@ -2,8 +2,8 @@
 //
 // What is live. Snapshots and packs are listed in one view of the catalog; whatever is forgotten or
 // added after it makes no difference to this collection. Of several copies of a record the best one
-// is live, after it was read and its checksums were found right; when that cannot be said of any,
-// all of them are.
+// is live, after it was read and its checksums were found right, and those of a delta's base too;
+// when that cannot be said of any, all of them are.
 //
 // No number of a row is used twice, and only a collection drops rows of durable packs: no bit
 // changes its meaning though read leases are renewed.
@@ -116,8 +116,22 @@ static int mark_copy(struct gc *gc, const struct chunk_location *copy, struct er
     return 0;
 }
 
+// Copies of an id that are durable: all, or those that are no deltas. They come in front of deltas
+// but for damaged ones, so they are picked.
+static int find_copies(struct gc *gc, const struct digest *id, bool plain,
+                       struct chunk_location copies[COPIES_MAX], struct error *err)
+{
+    int found = chunk_copies(gc->conn, id, 0, copies, COPIES_MAX, err), count = 0;
+
+    for (int i = 0; i < found; i++) {
+        if (!plain || digest_is_zero(&copies[i].record.base))
+            copies[count++] = copies[i];
+    }
+    return found < 0 ? found : count;
+}
+
 // 1 when the copy can be read and its checksums are right, 0 when not.
-static int prove(struct gc *gc, const struct chunk_location *copy, struct error *err)
+static int prove_stored(struct gc *gc, const struct chunk_location *copy, struct error *err)
 {
     struct error local = ERROR_INIT;
     const uint8_t *bytes;
@@ -128,6 +142,21 @@ static int prove(struct gc *gc, const struct chunk_location *copy, struct error 
         return 0;
     }
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 1;
+}
+
+// A delta is as good as its base.
+static int prove(struct gc *gc, const struct chunk_location *copy, struct error *err)
+{
+    struct chunk_location bases[COPIES_MAX];
+    int r = prove_stored(gc, copy, err), count = 0;
+
+    if (r <= 0 || digest_is_zero(&copy->record.base))
+        return r;
+    count = find_copies(gc, &copy->record.base, true, bases, err);
+    r = count < 0 ? count : 0;
+    for (int i = 0; r == 0 && i < count; i++)
+        r = prove_stored(gc, &bases[i], err);
+    return r;
 }
 
 // Of several copies: the first that is proved, else all. Returns how many, the one in front.
@@ -144,20 +173,6 @@ static int choose(struct gc *gc, struct chunk_location *copies, int count, struc
         return 1;
     }
     return count;
-}
-
-// Copies of an id that are durable: all, or those that are no deltas. They come in front of deltas
-// but for damaged ones, so they are picked.
-static int find_copies(struct gc *gc, const struct digest *id, bool plain,
-                       struct chunk_location copies[COPIES_MAX], struct error *err)
-{
-    int found = chunk_copies(gc->conn, id, 0, copies, COPIES_MAX, err), count = 0;
-
-    for (int i = 0; i < found; i++) {
-        if (!plain || digest_is_zero(&copies[i].record.base))
-            copies[count++] = copies[i];
-    }
-    return found < 0 ? found : count;
 }
 
 // Returns 0 when there is no copy, 1 when it was marked before, 2 when it is now. RECORD_UNKNOWN:

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "catalog/damage.h"
 #include "catalog/gc_rows.h"
 #include "tests/unit/gc_testing.h"
 
@@ -263,6 +264,46 @@ static void test_the_copy_that_is_whole_stays(void **state)
     assert_chunks(fixture, 4, 1);
 }
 
+static void mark(struct store_fixture *fixture, const struct chunk_location *at, bool damaged)
+{
+    struct catalog_conn *conn;
+
+    assert_int_equal(catalog_write_begin(fixture->catalog, &conn, NULL), 0);
+    assert_int_equal(damaged ? damage_mark(conn, at->pack_id, &at->record.id, NULL, NULL)
+                             : damage_clear(conn, at->pack_id, &at->record.id, NULL, NULL),
+                     0);
+    assert_int_equal(catalog_write_commit(conn, NULL), 0);
+}
+
+// Two deltas of one chunk: the older one is whole, and its base is not.
+static void test_the_delta_whose_base_is_whole_stays(void **state)
+{
+    struct store_fixture *fixture = *state;
+    int told = 0;
+    struct gc_options options = {.tell = count_tellings, .arg = &told};
+    struct digest id = id_of(5), base = id_of(50), other = id_of(51);
+    struct chunk_location at, old;
+
+    leave(fixture, 50, 1);
+    leave(fixture, 51, 1);
+    leave(fixture, 5, 1);
+    make_delta(fixture, 5, 50);
+    at = where(fixture, &base, 0);
+    old = where(fixture, &id, 0);
+    mark(fixture, &at, true);
+    snapshot(fixture, 5, 1); // stored again
+    make_delta(fixture, 5, 51);
+    mark(fixture, &at, false);
+    mark(fixture, &old, false);
+    flip_chunk(fixture, &at);
+    collect_with(fixture, options, 0);
+    at = where(fixture, &id, 0);
+    assert_memory_equal(&at.record.base, &other, sizeof(other));
+    assert_true(is_there(fixture, 51));
+    assert_int_equal(told, 1);
+    assert_nothing_to_do(fixture);
+}
+
 static void test_a_map_that_cannot_be_read_stops_it(void **state)
 {
     struct store_fixture *fixture = *state;
@@ -302,6 +343,7 @@ int main(void)
         STORE_TEST(test_a_plain_copy_beside_a_delta),
         STORE_TEST(test_what_cannot_be_read_stays),
         STORE_TEST(test_the_copy_that_is_whole_stays),
+        STORE_TEST(test_the_delta_whose_base_is_whole_stays),
         STORE_TEST(test_a_map_that_cannot_be_read_stops_it),
     };
 
