@@ -26,7 +26,7 @@ struct reserve {
 
     pthread_mutex_t lock;
     uint64_t wanted; // bytes the file should have
-    bool there;      // it has them, as far as we know
+    uint64_t held;   // bytes it has, as far as we know; 0: it is not there
     bool complained;
 };
 
@@ -44,7 +44,9 @@ int reserve_open(const char *dir, struct reserve **ret_reserve, struct error *er
         reserve->path = NULL;
         return error_set(err, -ENOMEM, "out of memory");
     }
-    reserve->there = stat(reserve->path, &st) == 0 && st.st_size > 0;
+    reserve->held = stat(reserve->path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    if (reserve->held > reserve->wanted)
+        reserve->wanted = reserve->held;
     *ret_reserve = TAKE(reserve, NULL);
     return 0;
 }
@@ -114,13 +116,12 @@ void reserve_refill(struct reserve *reserve, uint64_t stored_bytes)
     int r = 0;
 
     pthread_mutex_lock(&reserve->lock);
-    if (!reserve->there || size > reserve->wanted) {
-        reserve->wanted = size;
-        if (left / 2 >= size)
-            r = allocate(reserve, size);
+    reserve->wanted = size > reserve->held ? size : reserve->held;
+    if (size > reserve->held && left / 2 >= size) {
+        r = allocate(reserve, size);
         if (r < 0)
             unlink(reserve->path); // half of one helps nobody
-        reserve->there = r == 0 && left / 2 >= size;
+        reserve->held = r == 0 ? size : 0;
         if (r < 0 && !reserve->complained)
             log_warning("no space is kept for a full disk: cannot allocate %s: %s", reserve->path,
                         strerror(-r));
@@ -145,29 +146,41 @@ bool reserve_make_room(struct reserve *reserve)
     bool given = false;
 
     pthread_mutex_lock(&reserve->lock);
-    if (reserve->there && left < reserve->wanted / 2) {
-        reserve->there = false;
+    if (reserve->held > 0 && left < reserve->wanted / 2) {
         given = unlink(reserve->path) == 0;
         if (given)
             log_info("the disk is full: the reserve of %" PRIu64 " bytes is given up; forget "
                      "snapshots and collect garbage",
-                     reserve->wanted);
+                     reserve->held);
+        reserve->held = 0;
     }
     pthread_mutex_unlock(&reserve->lock);
     return given;
 }
 
+// What backups leave alone: the floor, and what was given up, or never could be kept, as well.
+static uint64_t kept(struct reserve *reserve)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&reserve->lock);
+    bytes = reserve->wanted / 2 + reserve->wanted - reserve->held;
+    pthread_mutex_unlock(&reserve->lock);
+    return bytes;
+}
+
 int reserve_check(struct reserve *reserve, uint64_t bytes, struct error *err)
 {
-    uint64_t total, left;
+    uint64_t total, left, keep;
 
     if (!reserve)
         return 0;
     left = free_bytes(reserve, &total);
-    if (left < bytes || left - bytes < reserve_floor(reserve))
+    keep = kept(reserve);
+    if (left < bytes || left - bytes < keep)
         return error_set(err, -ENOSPC,
                          "No space left for a backup: %" PRIu64 " bytes are free, and the last "
                          "%" PRIu64 " are kept for forgetting snapshots and collecting garbage",
-                         left, reserve_floor(reserve));
+                         left, keep);
     return 0;
 }

@@ -4,11 +4,12 @@
 // garbage, which both need some before they give any back. It is a file of allocated blocks,
 // REPO/cache/reserve (whoever empties cache/ only takes the precaution away).
 //
-// Rules: a backup's packs never take the last reserve_floor() bytes of the file system; its writer
-// asks reserve_check() and fails with -ENOSPC in time. The catalog, notes and garbage collection
-// may use them, and when they are gone as well (somebody else writes to the same disk), the file is
-// given up by reserve_make_room(). reserve_refill() allocates it again once there is room for it
-// twice over.
+// Rules: a backup's packs never take the last reserve_floor() bytes of the file system, nor what
+// the file is short of its size, else the space of one that was given up would go to the next
+// backup; its writer asks reserve_check() and fails with -ENOSPC in time. The catalog, notes and
+// garbage collection may use them, and when they are gone as well (somebody else writes to the same
+// disk), the file is given up by reserve_make_room(). reserve_refill() allocates it again once
+// there is room for it twice over.
 //
 // ext4, xfs and btrfs allocate on fallocate(2); where that is not supported the file is written.
 //
@@ -33,7 +34,7 @@ struct reserve *reserve_close(struct reserve *reserve); // the file stays
 // less than twice the room, or when it cannot (then it says so in the log once).
 void reserve_refill(struct reserve *reserve, uint64_t stored_bytes);
 
-// Bytes of the file system that backups leave alone: half of what the reserve should be.
+// Half of what the reserve should be: with less than that free, the file is given up.
 uint64_t reserve_floor(struct reserve *reserve);
 
 // Gives the file up when less than reserve_floor() is free. Called before whatever must not fail
