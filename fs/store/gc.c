@@ -130,6 +130,15 @@ static int move_pins(struct gc_batch *batch, const struct new_rows *list, struct
     return r;
 }
 
+// What was to go is there still, and backups may rely on it as before.
+static void keep_packs(struct gc_batch *batch)
+{
+    for (size_t i = 0; i < batch->pack_count; i++) {
+        if (batch->packs[i])
+            pins_note_kept(&batch->gc->store->pins, batch->packs[i]->id);
+    }
+}
+
 // 1 when it is done, 0 when `needed` packs are to stay, so that it is to be done anew without them.
 static int commit(struct gc_batch *batch, struct gc_pack **needed, size_t *ret_needed,
                   bool *ret_tried, struct error *err)
@@ -154,6 +163,8 @@ static int commit(struct gc_batch *batch, struct gc_pack **needed, size_t *ret_n
             r = catalog_write_commit(TAKE(conn, NULL), err);
             r = r == 0 ? 1 : r;
         }
+        if (r < 0)
+            keep_packs(batch);
         pins_commit_end(pins);
     }
     free(list.rows);

@@ -169,3 +169,8 @@ int pins_note_dropped(struct pins *pins, int64_t pack_id, struct error *err)
 {
     return row_bitmap_set(&pins->dropped, pack_id, err);
 }
+
+void pins_note_kept(struct pins *pins, int64_t pack_id)
+{
+    row_bitmap_remove(&pins->dropped, pack_id);
+}

@@ -65,5 +65,6 @@ bool pins_have(const struct pins *pins, int64_t row);
 // Whoever relies on `from` relies on `to` as well.
 int pins_copy(struct pins *pins, int64_t from, int64_t to, struct error *err);
 int pins_note_dropped(struct pins *pins, int64_t pack_id, struct error *err);
+void pins_note_kept(struct pins *pins, int64_t pack_id); // the commit failed
 
 #endif

@@ -68,3 +68,13 @@ int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err)
 
     return r < 0 ? r : 0;
 }
+
+void row_bitmap_remove(struct row_bitmap *map, int64_t row)
+{
+    size_t page = (size_t)row / PAGE_BITS, bit = (size_t)row % PAGE_BITS;
+
+    if (!row_bitmap_has(map, row))
+        return;
+    map->pages[page][bit / 8] &= (uint8_t) ~(1u << bit % 8);
+    map->count--;
+}

@@ -30,4 +30,6 @@ int row_bitmap_add(struct row_bitmap *map, int64_t row, struct error *err);
 // The same for who does not ask: 0 or -errno.
 int row_bitmap_set(struct row_bitmap *map, int64_t row, struct error *err);
 
+void row_bitmap_remove(struct row_bitmap *map, int64_t row);
+
 #endif

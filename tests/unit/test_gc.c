@@ -11,6 +11,9 @@
 
 #include "tests/unit/gc_testing.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 // --- what goes and what stays
 
 static void test_dead_packs_go(void **state)
@@ -367,6 +370,38 @@ static void test_faults(void **state)
     assert_nothing_to_do(fixture);
 }
 
+// Nothing can be written any more: the packs are there as before, and a backup need not store
+// again what is in them.
+static void test_a_commit_that_fails(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rlimit limit, none;
+    struct error err = ERROR_INIT;
+    struct digest id = id_of(54);
+    struct store_writer *writer;
+    struct gc_result result;
+    int r;
+
+    leave(fixture, 50, 10);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    r = store_gc(fixture->store, &(struct gc_options){0}, &result, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_true(r < 0);
+    assert_non_null(strstr(error_message(&err), "commit"));
+    assert_int_equal(result.packs_dropped, 0);
+
+    writer = writer_of(fixture);
+    assert_int_equal(knows(fixture, writer, &id), 1);
+    assert_int_equal(collect(fixture).packs_made, 1); // it is pinned
+    assert_int_equal(knows(fixture, writer, &id), 1);
+    store_writer_close(writer);
+    assert_chunks(fixture, 54, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +419,7 @@ int main(void)
         STORE_TEST(test_readers_look_again),
         STORE_TEST(test_ending_anywhere),
         STORE_TEST(test_faults),
+        STORE_TEST(test_a_commit_that_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,12 @@ static void test_against_a_table(void **state)
     for (int64_t row = 0; row < ROWS; row++)
         assert_int_equal(row_bitmap_has(&map, row), table[row]);
     assert_false(row_bitmap_has(&map, ROWS * 100));
+    for (int64_t row = 0; row < ROWS; row += 3)
+        row_bitmap_remove(&map, row);
+    row_bitmap_remove(&map, ROWS * 100);
+    row_bitmap_remove(&map, -1);
+    for (int64_t row = 0; row < ROWS; row++)
+        assert_int_equal(row_bitmap_has(&map, row), row % 3 != 0 && table[row]);
     row_bitmap_deinit(&map);
     assert_false(row_bitmap_has(&map, (int64_t)(x % ROWS)));
     assert_int_equal(row_bitmap_set(&map, 7, NULL), 0); // usable again
