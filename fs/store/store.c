@@ -193,6 +193,20 @@ static int locate(struct catalog_conn *conn, enum record_kind kind, const struct
     return n;
 }
 
+// A pack that garbage collection dropped since the lease began is missing, and nothing is damaged.
+static void tell_damage(struct store *store, const struct chunk_location *location)
+{
+    bool dropped;
+
+    if (!store->on_damage)
+        return;
+    pins_look_begin(&store->pins);
+    dropped = pins_is_dropped(&store->pins, location->pack_id);
+    pins_look_end(&store->pins);
+    if (!dropped)
+        store->on_damage(location, store->on_damage_arg);
+}
+
 static int read_located(struct store *store, const struct chunk_location *location,
                         const void *base, bool prove, void *out, struct error *err)
 {
@@ -203,8 +217,8 @@ static int read_located(struct store *store, const struct chunk_location *locati
         return r;
     r = pack_read_with_base(store->backend, decoder, location, base, prove, out, err);
     decoder_give_back(store, decoder);
-    if (r == -ERROR_CORRUPT && store->on_damage)
-        store->on_damage(location, store->on_damage_arg);
+    if (r == -ERROR_CORRUPT)
+        tell_damage(store, location);
     return r;
 }
 

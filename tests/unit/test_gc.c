@@ -278,15 +278,23 @@ static void test_a_lease_from_before(void **state)
 }
 
 // A reader with an old lease finds what was moved.
+static void count_damage(const struct chunk_location *copy, void *arg)
+{
+    (void)copy;
+    ++*(int *)arg;
+}
+
 static void test_readers_look_again(void **state)
 {
     struct store_fixture *fixture = *state;
+    int damaged = 0;
     int64_t first = snapshot(fixture, 0, 30);
     struct catalog_conn *old;
     struct digest id = id_of(7);
     size_t len;
     void *data;
 
+    store_on_damage(fixture->store, count_damage, &damaged);
     snapshot(fixture, 0, 10);
     forget(fixture, first);
     old = begin_view(fixture, &id);
@@ -294,6 +302,7 @@ static void test_readers_look_again(void **state)
     assert_int_equal(store_get(fixture->store, old, RECORD_CHUNK, &id, true, &data, &len, NULL), 0);
     free(data);
     catalog_read_end(old);
+    assert_int_equal(damaged, 0); // it moved
 }
 
 // --- ends
