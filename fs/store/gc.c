@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "catalog/damage.h"
 #include "catalog/gc_rows.h"
 
 #include <stdarg.h>
@@ -58,13 +59,44 @@ static int note_new_row(const struct chunk_location *row, void *arg, struct erro
     return 0;
 }
 
-// Adds the new pack; its rows stand in the order of the batch's records.
+struct mark_moving {
+    const struct gc_batch *batch;
+    struct catalog_conn *conn;
+    int64_t pack_id; // the new one
+};
+
+static bool is_of(const struct gc_batch *batch, int64_t pack_id)
+{
+    for (size_t i = 0; i < batch->pack_count; i++) {
+        if (batch->packs[i] && batch->packs[i]->id == pack_id)
+            return true;
+    }
+    return false;
+}
+
+static int move_mark(const struct chunk_location *copy, void *arg, struct error *err)
+{
+    const struct mark_moving *moving = arg;
+    const struct gc_batch *batch = moving->batch;
+
+    if (!is_of(batch, copy->pack_id))
+        return 0;
+    for (size_t i = 0; i < batch->row_count; i++) {
+        if (batch->rows[i].row == copy->row && batch->rows[i].copied)
+            return damage_mark(moving->conn, moving->pack_id, &copy->record.id, NULL, err);
+    }
+    return 0;
+}
+
+// Adds the new pack; its rows stand in the order of the batch's records. What was found damaged
+// after it was planned to go keeps its mark; there is hardly ever one.
 static int insert_new(struct gc_batch *batch, struct catalog_conn *conn, struct new_rows *list,
                       struct error *err)
 {
     struct pack_row pack = {
         .file_bytes = batch->bytes, .raw_bytes = batch->raw_bytes, .sealed_at = clock_now()};
-    int64_t pack_id;
+    struct mark_moving moving = {.batch = batch, .conn = conn};
+    int64_t pack_id = 0;
     int r;
 
     if (batch->record_count == 0)
@@ -77,6 +109,9 @@ static int insert_new(struct gc_batch *batch, struct catalog_conn *conn, struct 
     r = pack_insert(conn, &pack, batch->records, batch->record_count, &pack_id, err);
     if (r == 0)
         r = gc_rows_of_pack(conn, pack_id, note_new_row, list, err);
+    moving.pack_id = pack_id;
+    if (r == 0)
+        r = damage_each_copy(conn, move_mark, &moving, err);
     return r;
 }
 

@@ -168,30 +168,31 @@ static int read_rows(struct gc *gc, const struct gc_pack *pack, struct pack_rows
     return r < 0 ? r : gc_rows_of_pack(conn, pack->id, note_row, list, err);
 }
 
-// The number of the record's copy in the new pack, -1 when it is not needed. Two packs may hold
-// the same: one copy serves. A plain one serves for a delta, a delta never for a plain one, which
-// may be a base; see gc_batch_fill().
+// Sets the number of the record's copy in the new pack, -1 when it is not needed. Two packs may
+// hold the same: one copy serves. A plain one serves for a delta, a delta never for a plain one,
+// which may be a base; see gc_batch_fill().
 static int copy_record(struct gc_batch *batch, const struct gc_pack *pack,
-                       struct chunk_location *row, int64_t *ret_copy, struct error *err)
+                       struct chunk_location *row, struct gc_row *note, struct error *err)
 {
     struct gc *gc = batch->gc;
     struct gc_copied *known;
     const uint8_t *bytes;
     int r;
 
-    *ret_copy = -1;
+    note->copy = -1;
     if (!row_bitmap_has(&gc->live, row->row) && !pins_ask(&gc->store->pins, row->row))
         return 0;
     HASH_FIND(hh, batch->copied, &row->record.id, sizeof(row->record.id), known);
     if (known) {
-        *ret_copy = known->copy;
+        note->copy = known->copy;
         return 0;
     }
     memcpy(row->pack_uuid, pack->uuid, sizeof(row->pack_uuid));
     r = pack_read_stored(gc->store->backend, gc->decoder, row, &bytes, err);
     if (r < 0)
         return r;
-    *ret_copy = (int64_t)batch->record_count;
+    note->copy = (int64_t)batch->record_count;
+    note->copied = true;
     gc->done += gc_record_bytes(&row->record);
     return append_record(batch, &row->record, bytes, err);
 }
@@ -222,7 +223,7 @@ static int copy_rows(struct gc_batch *batch, size_t number, bool deltas, struct 
 
         if (digest_is_zero(&list->rows[i].record.base) == deltas)
             continue;
-        r = copy_record(batch, pack, &list->rows[i], &row.copy, err);
+        r = copy_record(batch, pack, &list->rows[i], &row, err);
         if (r == 0)
             r = add_row(batch, &row, err);
         if (r == 0)

@@ -106,6 +106,7 @@ void gc_foretell(struct gc *gc, struct gc_pack **room);
 struct gc_row {
     int64_t row;
     int64_t copy; // its record in the new pack; -1: not needed, it goes
+    bool copied;  // that is what stood here; false: another pack's serves
     size_t pack;  // in the batch
 };
 

@@ -275,6 +275,45 @@ static void mark(struct store_fixture *fixture, const struct chunk_location *at,
     assert_int_equal(catalog_write_commit(conn, NULL), 0);
 }
 
+struct marking {
+    struct store_fixture *fixture;
+    struct chunk_location at;
+    uint64_t packs; // bytes of them: the total while it is being planned
+};
+
+static int mark_while_copying(uint64_t done, uint64_t total, void *arg, struct error *err)
+{
+    const struct marking *marking = arg;
+
+    (void)done;
+    (void)err;
+    if (total > marking->packs)
+        mark(marking->fixture, &marking->at, true);
+    return 0;
+}
+
+// A verification beside the collection finds a record damaged that is about to move.
+static void test_a_mark_moves_along(void **state)
+{
+    struct store_fixture *fixture = *state;
+    int64_t first = snapshot(fixture, 0, 30);
+    struct digest id = id_of(4);
+    struct marking marking = {.fixture = fixture, .at = where(fixture, &id, 0)};
+    struct gc_options options = {.progress = mark_while_copying, .arg = &marking};
+    struct chunk_location at;
+
+    snapshot(fixture, 0, 10);
+    forget(fixture, first);
+    marking.packs = packs_of(fixture).file_bytes;
+    assert_int_equal(collect_with(fixture, options, 0).packs_rewritten, 1);
+    at = where(fixture, &id, 0);
+    assert_true(at.pack_id != marking.at.pack_id);
+    assert_true(at.damaged);
+    id = id_of(5);
+    at = where(fixture, &id, 0);
+    assert_false(at.damaged);
+}
+
 // Two deltas of one chunk: the older one is whole, and its base is not.
 static void test_the_delta_whose_base_is_whole_stays(void **state)
 {
@@ -343,6 +382,7 @@ int main(void)
         STORE_TEST(test_a_plain_copy_beside_a_delta),
         STORE_TEST(test_what_cannot_be_read_stays),
         STORE_TEST(test_the_copy_that_is_whole_stays),
+        STORE_TEST(test_a_mark_moves_along),
         STORE_TEST(test_the_delta_whose_base_is_whole_stays),
         STORE_TEST(test_a_map_that_cannot_be_read_stops_it),
     };
