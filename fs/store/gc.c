@@ -366,12 +366,6 @@ static int rewrite(struct gc *gc, int wave, struct gc_pack **list, struct error 
 
     while (r == 0 && (count = gc_next_batch(gc, wave, &left, list)) > 0) {
         r = do_batch(gc, list, count, err);
-        if (r == -ENOSPC && gc->result->freed_bytes > 0) {
-            // On a full disk what was freed is what counts; the rest is done by the next one.
-            gc->result->packs_without_room += count;
-            error_clear(err);
-            r = 0;
-        }
         if (r == 0)
             r = gc_progress(gc, err);
     }

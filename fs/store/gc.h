@@ -42,7 +42,6 @@ struct gc_result {
     uint64_t packs_rewritten;        // their live records were copied
     uint64_t packs_made;             // to hold the copies
     uint64_t packs_passed_over;      // were to go and are needed: damaged, or just met by a backup
-    uint64_t packs_without_room;     // were to be rewritten, and the disk was too full
     uint64_t copied_bytes;           // records
     uint64_t freed_bytes;            // of files: those that went, less those that were made
     uint64_t damage;                 // sentences told
