@@ -118,8 +118,7 @@ static void log_result(const struct collecting *collecting, const struct gc_resu
                     result->packs_passed_over);
     if (result->packs_without_room > 0)
         job_run_log(collecting->run,
-                    "there was no room to rewrite %" PRIu64
-                    " more packs: collect again when there is",
+                    "%" PRIu64 " packs stay as they are, for the disk is too full to rewrite them",
                     result->packs_without_room);
     job_run_log(collecting->run, "%s", gc_result_sentence(result, dry_run, text, sizeof(text)));
 }

@@ -327,6 +327,26 @@ static int do_batch(struct gc *gc, struct gc_pack **packs, size_t count, struct 
     return r < 0 ? r : 0;
 }
 
+// A disk that is too full for the copies of one batch may have room for those of others, or get it
+// from them.
+static int try_batch(struct gc *gc, struct gc_pack **packs, size_t count, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    int r = do_batch(gc, packs, count, &local);
+
+    if (r != -ENOSPC)
+        return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
+    gc->no_space = local;
+    r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        if (!packs[i])
+            continue;
+        gc->result->packs_without_room++;
+        r = gc_mark_bases_of(gc, packs[i], err);
+    }
+    return r;
+}
+
 // --- all of it
 
 // How many of the next packs go at once.
@@ -350,7 +370,7 @@ static int drop_dead(struct gc *gc, int wave, struct gc_pack **list, struct erro
     while (r == 0 && at < count) {
         size_t part = drop_step(list + at, count - at, step);
 
-        r = do_batch(gc, list + at, part, err);
+        r = try_batch(gc, list + at, part, err);
         at += part;
         step = step < DROP_PACKS_MAX ? step * 2 : step;
         if (r == 0)
@@ -365,7 +385,7 @@ static int rewrite(struct gc *gc, int wave, struct gc_pack **list, struct error 
     int r = 0;
 
     while (r == 0 && (count = gc_next_batch(gc, wave, &left, list)) > 0) {
-        r = do_batch(gc, list, count, err);
+        r = try_batch(gc, list, count, err);
         if (r == 0)
             r = gc_progress(gc, err);
     }
@@ -401,6 +421,8 @@ static int collect(struct gc *gc, struct error *err)
         if (r == 0)
             r = rewrite(gc, wave, room, err);
     }
+    if (r == 0 && gc->no_space.code != 0 && gc->result->freed_bytes == 0)
+        r = error_set(err, gc->no_space.code, "%s", error_message(&gc->no_space));
     return r;
 }
 

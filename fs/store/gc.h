@@ -42,14 +42,15 @@ struct gc_result {
     uint64_t packs_rewritten;        // their live records were copied
     uint64_t packs_made;             // to hold the copies
     uint64_t packs_passed_over;      // were to go and are needed: damaged, or just met by a backup
+    uint64_t packs_without_room;     // were to be rewritten, and the disk is too full for it
     uint64_t copied_bytes;           // records
     uint64_t freed_bytes;            // of files: those that went, less those that were made
     uint64_t damage;                 // sentences told
 };
 
 // One at a time in a store (-EBUSY). *ret_result is filled in as far as it got, also on an error:
-// -ERROR_CORRUPT when a map could not be walked, -ENOSPC when there was no room to copy anything
-// and nothing could be freed, what `progress` returned, or another -errno.
+// -ERROR_CORRUPT when a map could not be walked, what `progress` returned, or another -errno;
+// -ENOSPC only when nothing could be freed.
 int store_gc(struct store *store, const struct gc_options *options, struct gc_result *ret_result,
              struct error *err);
 

@@ -52,6 +52,7 @@ struct gc {
 
     struct row_bitmap live; // rows
     uint64_t done, total;   // progress
+    struct error no_space;  // the last time; code 0: never
 
     // marking
     struct catalog_conn

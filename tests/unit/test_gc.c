@@ -379,6 +379,32 @@ static void test_faults(void **state)
     assert_nothing_to_do(fixture);
 }
 
+// There is no room for one of the new packs: the others are made, and give some back.
+static void test_a_disk_too_full_for_one_batch(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct gc_result result;
+    int64_t first;
+
+    store_fixture_shut(fixture);
+    assert_int_equal(store_fixture_open(fixture, 20 * CHUNK, 0, NULL), 0);
+    first = snapshot(fixture, 0, 90);
+    for (uint64_t n = 0; n < 90; n += 10)
+        snapshot(fixture, n, 6);
+    forget(fixture, first);
+    arm("pack-create=ENOSPC");
+    result = collect(fixture);
+    arm(NULL);
+    assert_true(result.packs_without_room > 0);
+    assert_true(result.packs_rewritten > 0);
+    assert_true(result.freed_bytes > 0);
+    result = collect(fixture);
+    assert_int_equal(result.packs_without_room, 0);
+    assert_true(result.packs_rewritten > 0);
+    for (uint64_t n = 0; n < 90; n += 10)
+        assert_chunks(fixture, n, 6);
+}
+
 // Nothing can be written any more: the packs are there as before, and a backup need not store
 // again what is in them.
 static void test_a_commit_that_fails(void **state)
@@ -428,6 +454,7 @@ int main(void)
         STORE_TEST(test_readers_look_again),
         STORE_TEST(test_ending_anywhere),
         STORE_TEST(test_faults),
+        STORE_TEST(test_a_disk_too_full_for_one_batch),
         STORE_TEST(test_a_commit_that_fails),
     };
 
