@@ -129,13 +129,16 @@ static int note_known(struct verify *verify, struct catalog_conn *conn,
     return 0;
 }
 
-// A record that is not there any more, for its pack was dropped meanwhile, is no damage.
+// A record that is not there any more, for its pack was dropped meanwhile, is no damage; where it
+// went is looked at in another round.
 static int note_damage(struct verify *verify, struct catalog_conn *conn,
                        const struct proved_slice *slice, size_t i, struct error *err)
 {
     int64_t copies = 0;
     int r = damage_mark(conn, slice->pack->id, &slice->records[i].record.id, &copies, err);
 
+    if (r == 0 && copies == 0)
+        r = row_bitmap_set(&verify->moved, slice->records[i].row, err);
     if (r < 0 || copies == 0)
         return r;
     if (slice->records[i].damaged)
@@ -207,7 +210,9 @@ static int count_slice(struct verify *verify, const struct proved_slice *slice, 
     int r = 0;
 
     for (size_t i = 0; r >= 0 && !packs && i < slice->count; i++)
-        r = row_bitmap_add(&verify->seen, slice->records[i].row, err);
+        r = row_bitmap_has(&verify->moved, slice->records[i].row)
+                ? 0
+                : row_bitmap_add(&verify->seen, slice->records[i].row, err);
     verify->proved_records += slice->count;
     verify->part += bytes;
     // What of a pack is no record: its header and index.
@@ -349,6 +354,7 @@ static void deinit(struct verify *verify)
     free(verify->snapshots);
     row_bitmap_deinit(&verify->needed);
     row_bitmap_deinit(&verify->seen);
+    row_bitmap_deinit(&verify->moved);
     row_bitmap_deinit(&verify->round);
     row_bitmap_deinit(&verify->suspects);
     row_bitmap_deinit(&verify->listed);

@@ -31,6 +31,7 @@ struct verify {
     // of snapshots: rows of the index that they refer to
     struct row_bitmap needed;   // ever
     struct row_bitmap seen;     // proved or marked
+    struct row_bitmap moved;    // gone when they were to be proved
     struct row_bitmap round;    // to be proved in this round
     struct row_bitmap suspects; // packs with damage that was not known
 
