@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "catalog/damage.h"
 #include "catalog/gc_rows.h"
 
@@ -249,7 +250,7 @@ static void remove_files(struct gc_batch *batch, uint64_t *ret_bytes)
             continue;
         if (pack_backend_remove(gc->store->backend, batch->packs[i]->uuid, PACK_FILE_SEALED, &err) <
             0)
-            gc_tell(gc, "%s; the next start finds it", error_message(&err));
+            log_warning("%s; the next start finds it", error_message(&err));
         else
             *ret_bytes += batch->packs[i]->file_bytes;
     }
@@ -264,7 +265,7 @@ static void discard_new(struct gc_batch *batch)
     batch->sink = pack_sink_close(batch->sink);
     if (batch->record_count > 0 &&
         pack_backend_remove(batch->gc->store->backend, batch->uuid, PACK_FILE_SEALED, &err) < 0)
-        gc_tell(batch->gc, "%s; the next start finds it", error_message(&err));
+        log_warning("%s; the next start finds it", error_message(&err));
 }
 
 static int count_batch(struct gc_batch *batch, struct error *err)

@@ -242,7 +242,7 @@ def test_a_missing_sync_is_found(case, row):
     scenario(rec)
     eq(rec.replay("whole", seed=SEED, sample=300).faults, [], "states that are not right")
     result = rec.replay("broken", seed=SEED, sample=300, ignore=ignored)
-    check(result.totals["faults"] >= 5, f"{result.totals['faults']} faults are found")
+    check(result.totals["faults"] >= 1, f"{result.totals['faults']} faults are found")
     check(any("lost" in f or "checksum" in f or "bytes" in f or "missing" in f or "start:" in f
               for f in result.faults), f"what is found: {result.faults}")
 
