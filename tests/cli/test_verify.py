@@ -132,7 +132,7 @@ def test_a_share(case):
 def test_a_disk_that_fails_once(case):
     """EIO from the disk under a pack is damage there; when it reads again the marks go."""
     prepare(case)
-    done = case.backtree("verify", case.repo, status=3, env={"BACKTREE_FAULT": "pack-read:7=EIO"})
+    done = case.backtree("verify", case.repo, status=3, env={"BACKTREE_FAULT": "pack-read:25=EIO"})
     check("damage: pack " in done.out, f"told: {done}")
     eq(case.catalog.value("SELECT count(*) FROM snapshot_damage"), 0, "proved again before that")
     eq(case.catalog.value("SELECT count(*) FROM chunks WHERE damaged_at IS NOT NULL"), 0, "marks")
