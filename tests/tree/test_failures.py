@@ -54,7 +54,7 @@ def test_source_became_a_folder(case):
 
 def test_source_is_truncated_while_it_is_read(case):
     image = make_scattered_disk(case.dir / "vda.raw", 20)
-    case.start(fault="source-read=sleep-100")
+    case.start(fault="source-read=sleep-500")
     case.add("web1", vda=image)
     job = case.request(case.vm("web1") / "backup")
     case.wait_state(job, "running")
@@ -68,7 +68,7 @@ def test_source_is_truncated_while_it_is_read(case):
 def test_source_grows_while_it_is_read(case):
     """Another size than at the start: no snapshot that pretends to be the disk."""
     image = make_scattered_disk(case.dir / "vda.raw", 12)
-    case.start(fault="source-read=sleep-100")
+    case.start(fault="source-read=sleep-500")
     case.add("web1", vda=image)
     job = case.request(case.vm("web1") / "backup")
     case.wait_state(job, "running")
