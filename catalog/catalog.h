@@ -61,7 +61,7 @@ int catalog_write_commit(struct catalog_conn *conn, struct error *err);
 // Rolls back and gives the writer back. Accepts NULL (so that it can be a cleanup after TAKE).
 void catalog_write_rollback(struct catalog_conn *conn);
 
-// Leases a reader with a consistent view until it is given back.
+// Leases a reader with one view of the catalog, from its first question until it is given back.
 int catalog_read_begin(struct catalog *catalog, struct catalog_conn **ret_conn, struct error *err);
 void catalog_read_end(struct catalog_conn *conn);
 

@@ -3,7 +3,7 @@
 // Questions of a check and a rebuild to the catalog. Owns no rows; changes none.
 #include "catalog/check_rows.h"
 
-#include "catalog/statement.h"
+#include "catalog/chunk_columns.h"
 
 int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row *ret_row,
                    struct error *err)
@@ -54,57 +54,43 @@ int snapshot_find_uuid(struct catalog_conn *conn, const char *uuid, struct snaps
     return snapshot_get(conn, statement_int(st), ret_row, err);
 }
 
-static int each_record(struct statement *st,
-                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
-                       void *arg, struct error *err)
-{
-    int rc = 0;
-    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        struct chunk_row row = {0};
-        statement_digest(st, &row.id);
-        row.offset = statement_size(st);
-        row.stored_length = statement_size32(st);
-        row.raw_length = statement_size32(st);
-        row.kind = (uint8_t)statement_size(st);
-        row.codec = (uint8_t)statement_size(st);
-        statement_digest(st, &row.base);
-        rc = statement_check_row(st, err);
-        if (rc == 0)
-            rc = fn(&row, arg, err);
-    }
-    return rc;
-}
-
-int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
-                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
-                       void *arg, struct error *err)
-{
-    static const struct query each = {
-        "list the records of a pack",
-        "SELECT id, \"offset\", stored_length, raw_length, kind, codec, base FROM chunks "
-        " WHERE pack_id = ?1 ORDER BY \"offset\""};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
-    statement_bind_int(st, 1, pack_id);
-    return each_record(st, fn, arg, err);
-}
-
 int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
-                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
+                       int (*fn)(const struct chunk_location *location, void *arg,
+                                 struct error *err),
                        void *arg, struct error *err)
 {
-    static const struct query each = {
-        "list the records of a kind",
-        "SELECT id, \"offset\", stored_length, raw_length, kind, codec, base FROM chunks "
-        " WHERE kind = ?1 GROUP BY id"};
+    // The first condition is that of a partial index.
+    static const struct query each = {"list the records of a kind",
+                                      "SELECT " CHUNK_COLUMNS
+                                      "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
+                                      " WHERE c.kind > 2 AND c.kind = ?1 GROUP BY c.id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
     if (rc < 0)
         return rc;
     statement_bind_int(st, 1, kind);
-    return each_record(st, fn, arg, err);
+    return chunk_columns_each(st, fn, arg, err);
+}
+
+int row_find_uuid(struct catalog_conn *conn, enum row_table table, const char *uuid,
+                  int64_t *ret_id, struct error *err)
+{
+    static const struct query finds[] = {
+        [ROW_CONTEXTS] = {"find a VM", "SELECT id FROM vm_backup_contexts WHERE uuid = ?1"},
+        [ROW_DISKS] = {"find a disk", "SELECT id FROM vm_disks WHERE uuid = ?1"},
+        [ROW_JOBS] = {"find a job", "SELECT id FROM backup_jobs WHERE uuid = ?1"},
+        [ROW_CHAINS] = {"find a chain", "SELECT id FROM backup_chains WHERE uuid = ?1"},
+        [ROW_SNAPSHOTS] = {"find a snapshot", "SELECT id FROM backup_disks WHERE uuid = ?1"},
+    };
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &finds[table], &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_text(st, 1, uuid, UUID_TEXT_SIZE);
+    rc = statement_step(st, err);
+    if (rc == 1)
+        *ret_id = statement_int(st);
+    return rc;
 }
 
 int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,

@@ -15,14 +15,16 @@ int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row 
 int snapshot_find_uuid(struct catalog_conn *conn, const char *uuid, struct snapshot_row *ret_row,
                        struct error *err);
 
-// By offset.
-int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
-                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
-                       void *arg, struct error *err);
+enum row_table { ROW_CONTEXTS = 1, ROW_DISKS, ROW_JOBS, ROW_CHAINS, ROW_SNAPSHOTS };
 
-// Each id of the kind once, with one of its places, in no order. Walks the whole table.
+// The id of the row with that uuid: 1 found, 0 not found, -errno.
+int row_find_uuid(struct catalog_conn *conn, enum row_table table, const char *uuid,
+                  int64_t *ret_id, struct error *err);
+
+// Each snapshot's record or note (no other kind) once, with one of its places, in no order.
 int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
-                       int (*fn)(const struct chunk_row *row, void *arg, struct error *err),
+                       int (*fn)(const struct chunk_location *location, void *arg,
+                                 struct error *err),
                        void *arg, struct error *err);
 
 struct chunk_copy {

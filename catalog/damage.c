@@ -5,10 +5,8 @@
 #include "catalog/damage.h"
 
 #include "base/clock.h"
+#include "catalog/chunk_columns.h"
 #include "catalog/snapshot.h"
-#include "catalog/statement.h"
-
-#include <string.h>
 
 #define WHY_SIZE 512
 
@@ -103,46 +101,17 @@ int damage_clear(struct catalog_conn *conn, int64_t pack_id, const struct digest
     return rc;
 }
 
-#define SELECT_COPY                                                                                \
-    "SELECT c.id, c.kind, c.codec, c.\"offset\", c.stored_length, c.raw_length, c.base, "          \
-    "       c.\"row\", c.damaged_at IS NOT NULL, c.pack_id"
-
-static int read_copy(struct statement *st, struct chunk_location *ret_copy, struct error *err)
-{
-    *ret_copy = (struct chunk_location){0};
-    statement_digest(st, &ret_copy->record.id);
-    ret_copy->record.kind = (uint8_t)statement_size(st);
-    ret_copy->record.codec = (uint8_t)statement_size(st);
-    ret_copy->record.offset = statement_size(st);
-    ret_copy->record.stored_length = statement_size32(st);
-    ret_copy->record.raw_length = statement_size32(st);
-    statement_digest(st, &ret_copy->record.base);
-    ret_copy->row = statement_int(st);
-    ret_copy->damaged = statement_int(st) != 0;
-    ret_copy->pack_id = statement_int(st);
-    return statement_check_row(st, err);
-}
-
 int damage_each_copy(struct catalog_conn *conn,
                      int (*fn)(const struct chunk_location *copy, void *arg, struct error *err),
                      void *arg, struct error *err)
 {
-    static const struct query each = {"list damaged records", SELECT_COPY
-                                      ", p.uuid FROM chunks c INDEXED BY chunks_damaged "
-                                      "       CROSS JOIN packs p ON p.id = c.pack_id "
-                                      " WHERE c.damaged_at IS NOT NULL ORDER BY c.id"};
+    static const struct query each = {
+        "list damaged records", "SELECT " CHUNK_COLUMNS "  FROM chunks c INDEXED BY chunks_damaged "
+                                "       CROSS JOIN packs p ON p.id = c.pack_id "
+                                " WHERE c.damaged_at IS NOT NULL ORDER BY c.id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
-    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        struct chunk_location copy;
-        rc = read_copy(st, &copy, err);
-        statement_text(st, copy.pack_uuid, sizeof(copy.pack_uuid));
-        if (rc == 0)
-            rc = statement_check_row(st, err);
-        if (rc == 0)
-            rc = fn(&copy, arg, err);
-    }
-    return rc;
+    return rc < 0 ? rc : chunk_columns_each(st, fn, arg, err);
 }
 
 int damage_each_lost(struct catalog_conn *conn,
@@ -159,35 +128,7 @@ int damage_each_lost(struct catalog_conn *conn,
         " ORDER BY c.id"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &each, &st, err);
-    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        struct digest id;
-        statement_digest(st, &id);
-        rc = statement_check_row(st, err);
-        if (rc == 0)
-            rc = fn(&id, arg, err);
-    }
-    return rc;
-}
-
-int damage_each_of_pack(struct catalog_conn *conn, const struct pack_row *pack,
-                        int (*fn)(const struct chunk_location *copy, void *arg, struct error *err),
-                        void *arg, struct error *err)
-{
-    static const struct query each = {"list the records of a pack", SELECT_COPY
-                                      " FROM chunks c WHERE c.pack_id = ?1 ORDER BY c.\"offset\""};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
-    statement_bind_int(st, 1, pack->id);
-    while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        struct chunk_location copy;
-        rc = read_copy(st, &copy, err);
-        memcpy(copy.pack_uuid, pack->uuid, sizeof(copy.pack_uuid));
-        if (rc == 0)
-            rc = fn(&copy, arg, err);
-    }
-    return rc;
+    return rc < 0 ? rc : chunk_ids_each(st, fn, arg, err);
 }
 
 // --- snapshots

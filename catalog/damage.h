@@ -36,11 +36,6 @@ int damage_each_lost(struct catalog_conn *conn,
                      int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
                      struct error *err);
 
-// Every copy in a pack, by offset.
-int damage_each_of_pack(struct catalog_conn *conn, const struct pack_row *pack,
-                        int (*fn)(const struct chunk_location *copy, void *arg, struct error *err),
-                        void *arg, struct error *err);
-
 // --- snapshots
 
 struct damage_extent {

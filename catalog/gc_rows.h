@@ -7,31 +7,17 @@
 
 #include "catalog/pack_index.h"
 
-// Every record of a pack, by offset. pack_uuid is not filled in.
-int gc_rows_of_pack(struct catalog_conn *conn, int64_t pack_id,
-                    int (*fn)(const struct chunk_location *row, void *arg, struct error *err),
-                    void *arg, struct error *err);
-
 // The ids of records that are no content of disks (snapshots, notes, kinds of a later program): one
 // call a copy. Quick, however large the table is.
 int gc_rows_kept(struct catalog_conn *conn,
                  int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
                  struct error *err);
 
-// The ids of records of one kind in durable packs, once each, in no order.
-int gc_rows_of_kind(struct catalog_conn *conn, uint8_t kind,
-                    int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
-                    struct error *err);
-
 // The ids of snapshots' records in durable packs that no row of a snapshot names, forgotten ones
 // counted.
 int gc_rows_strangers(struct catalog_conn *conn,
                       int (*fn)(const struct digest *id, void *arg, struct error *err), void *arg,
                       struct error *err);
-
-// Whether there is a row with that uuid: 1, 0 or -errno.
-int gc_rows_know_snapshot(struct catalog_conn *conn, const char *uuid, struct error *err);
-int gc_rows_know_job(struct catalog_conn *conn, const char *uuid, struct error *err);
 
 // Whether a later job than this one has a snapshot at the same place: the chain number of the disk
 // with another chain, or the number in the chain.

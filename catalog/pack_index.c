@@ -4,7 +4,7 @@
 // codec are numbers here.
 #include "catalog/pack_index.h"
 
-#include "catalog/statement.h"
+#include "catalog/chunk_columns.h"
 
 #include <string.h>
 
@@ -187,32 +187,13 @@ static size_t sort_in(struct chunk_location *copies, size_t count, size_t max,
     return count;
 }
 
-static int read_location(struct statement *st, const struct digest *id,
-                         struct chunk_location *ret_location, struct error *err)
-{
-    *ret_location = (struct chunk_location){.record.id = *id};
-    ret_location->record.kind = (uint8_t)statement_size(st);
-    ret_location->record.codec = (uint8_t)statement_size(st);
-    ret_location->record.offset = statement_size(st);
-    ret_location->record.stored_length = statement_size32(st);
-    ret_location->record.raw_length = statement_size32(st);
-    statement_digest(st, &ret_location->record.base);
-    ret_location->row = statement_int(st);
-    ret_location->damaged = statement_int(st) != 0;
-    ret_location->pack_id = statement_int(st);
-    statement_text(st, ret_location->pack_uuid, sizeof(ret_location->pack_uuid));
-    return statement_check_row(st, err);
-}
-
 int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
                  struct chunk_location *ret_copies, size_t max, struct error *err)
 {
     // CROSS JOIN: the id is looked up first, whatever the planner believes of the tables' sizes.
     static const struct query find = {
         "look up a chunk",
-        "SELECT c.kind, c.codec, c.\"offset\", c.stored_length, c.raw_length, c.base, c.\"row\", "
-        "       c.damaged_at IS NOT NULL, p.id, p.uuid "
-        "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
+        "SELECT " CHUNK_COLUMNS "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
         " WHERE c.id = ?1 AND (p.job_id IS NULL OR p.job_id = ?2 OR ?2 = -1)"};
     AUTO(statement_end) struct statement *st = NULL;
     size_t count = 0;
@@ -223,7 +204,7 @@ int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job
     statement_bind_int(st, 2, job_id);
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct chunk_location copy;
-        rc = read_location(st, id, &copy, err);
+        rc = chunk_columns_read(st, &copy, err);
         if (rc == 0)
             count = sort_in(ret_copies, count, max, &copy);
     }
@@ -238,4 +219,21 @@ int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job
     if (rc == 1)
         *ret_location = copy;
     return rc;
+}
+
+int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
+                       int (*fn)(const struct chunk_location *location, void *arg,
+                                 struct error *err),
+                       void *arg, struct error *err)
+{
+    static const struct query each = {"list the records of a pack",
+                                      "SELECT " CHUNK_COLUMNS
+                                      "  FROM packs p CROSS JOIN chunks c ON c.pack_id = p.id "
+                                      " WHERE p.id = ?1 ORDER BY c.\"offset\""};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, &each, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, pack_id);
+    return chunk_columns_each(st, fn, arg, err);
 }

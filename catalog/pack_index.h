@@ -80,4 +80,10 @@ int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job
 int chunk_lookup(struct catalog_conn *conn, const struct digest *id, int64_t job_id,
                  struct chunk_location *ret_location, struct error *err);
 
+// Every record of a pack, by offset.
+int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
+                       int (*fn)(const struct chunk_location *location, void *arg,
+                                 struct error *err),
+                       void *arg, struct error *err);
+
 #endif

@@ -5,27 +5,6 @@
 
 #include "catalog/statement.h"
 
-int rebuild_find(struct catalog_conn *conn, enum rebuild_table table, const char *uuid,
-                 int64_t *ret_id, struct error *err)
-{
-    static const struct query finds[] = {
-        [REBUILD_CONTEXTS] = {"find a VM", "SELECT id FROM vm_backup_contexts WHERE uuid = ?1"},
-        [REBUILD_DISKS] = {"find a disk", "SELECT id FROM vm_disks WHERE uuid = ?1"},
-        [REBUILD_JOBS] = {"find a job", "SELECT id FROM backup_jobs WHERE uuid = ?1"},
-        [REBUILD_CHAINS] = {"find a chain", "SELECT id FROM backup_chains WHERE uuid = ?1"},
-        [REBUILD_SNAPSHOTS] = {"find a snapshot", "SELECT id FROM backup_disks WHERE uuid = ?1"},
-    };
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &finds[table], &st, err);
-    if (rc < 0)
-        return rc;
-    statement_bind_text(st, 1, uuid, UUID_TEXT_SIZE);
-    rc = statement_step(st, err);
-    if (rc == 1)
-        *ret_id = statement_int(st);
-    return rc;
-}
-
 // Runs an insert whose parameters are bound.
 static int insert(struct statement *st, int64_t *ret_id, struct error *err)
 {

@@ -12,18 +12,6 @@
 #include "catalog/job.h"
 #include "catalog/snapshot.h"
 
-enum rebuild_table {
-    REBUILD_CONTEXTS = 1,
-    REBUILD_DISKS,
-    REBUILD_JOBS,
-    REBUILD_CHAINS,
-    REBUILD_SNAPSHOTS,
-};
-
-// The id of the row with that uuid: 1 found, 0 not found, -errno.
-int rebuild_find(struct catalog_conn *conn, enum rebuild_table table, const char *uuid,
-                 int64_t *ret_id, struct error *err);
-
 // uuid, name, created_at.
 int rebuild_insert_context(struct catalog_conn *conn, const struct context_row *row,
                            int64_t *ret_id, struct error *err);

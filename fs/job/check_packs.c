@@ -97,8 +97,9 @@ struct index_compare {
     bool differs;
 };
 
-static int compare_record(const struct chunk_row *row, void *arg, struct error *err)
+static int compare_record(const struct chunk_location *location, void *arg, struct error *err)
 {
+    const struct chunk_row *row = &location->record;
     struct index_compare *compare = arg;
     const struct chunk_row *entry = compare->content->records + compare->at;
 

@@ -36,11 +36,11 @@ static int tell(struct record_check *records, const char *uuid, struct error *er
                    records->damaged - NAMED_RECORDS);
     if (records->superseded > 0)
         check_tell(check, CHECK_LEFTOVER, subject,
-                   "%" PRIu64 " records of it are damaged and stand whole elsewhere",
+                   "records of it that are damaged and stand whole elsewhere: %" PRIu64,
                    records->superseded);
     if (records->baseless > 0)
         check_tell(check, CHECK_LEFTOVER, subject,
-                   "%" PRIu64 " deltas of it have no base in any pack", records->baseless);
+                   "deltas of it without a base in any pack: %" PRIu64, records->baseless);
     return 0;
 }
 

@@ -169,7 +169,7 @@ static int list_records(struct prover *prover, const struct pack_row *pack)
     int r = catalog_read_begin(prover->pass->catalog, &conn, prover->err);
 
     prover->count = 0;
-    return r < 0 ? r : damage_each_of_pack(conn, pack, note_record, prover, prover->err);
+    return r < 0 ? r : chunk_each_of_pack(conn, pack->id, note_record, prover, prover->err);
 }
 
 // Fills a slice with the records from `at` on; returns where the next one begins.

@@ -18,7 +18,7 @@ static int set_retention(struct rebuild *rebuild, struct catalog_conn *conn,
     struct error doubt = ERROR_INIT;
     const char *words = note->retention[0] ? note->retention : NULL;
     int64_t context_id;
-    int r = rebuild_find(conn, REBUILD_CONTEXTS, note->context_uuid, &context_id, err);
+    int r = row_find_uuid(conn, ROW_CONTEXTS, note->context_uuid, &context_id, err);
 
     if (r <= 0)
         return r;

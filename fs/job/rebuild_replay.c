@@ -114,8 +114,9 @@ static int read_event(struct replay *replay, enum record_kind kind, const struct
                                : snapshot_record_parse(text, len, &replay->record, err);
 }
 
-static int collect(const struct chunk_row *row, void *arg, struct error *err)
+static int collect(const struct chunk_location *location, void *arg, struct error *err)
 {
+    const struct chunk_row *row = &location->record;
     struct replay *replay = arg;
     const struct snapshot_record *record = &replay->record;
     struct event event = {
@@ -254,7 +255,7 @@ static int settle_context(struct replay *replay, const char *uuid, const char *n
                           int64_t created_at, int64_t *ret_id, struct error *err)
 {
     struct context_row row = {.created_at = created_at};
-    int r = rebuild_find(replay->conn, REBUILD_CONTEXTS, uuid, ret_id, err);
+    int r = row_find_uuid(replay->conn, ROW_CONTEXTS, uuid, ret_id, err);
 
     if (r != 0)
         return r < 0 ? r : 0;
@@ -276,7 +277,7 @@ static int settle_disk(struct replay *replay, const char *uuid, int64_t context_
 {
     struct disk_row *row = &replay->disk;
     int64_t id = 0;
-    int r = rebuild_find(replay->conn, REBUILD_DISKS, uuid, &id, err);
+    int r = row_find_uuid(replay->conn, ROW_DISKS, uuid, &id, err);
 
     if (r == 0) {
         *row = (struct disk_row){
@@ -340,7 +341,7 @@ static int settle_job(struct replay *replay, int64_t *ret_id, struct error *err)
 {
     const struct snapshot_record *record = &replay->record;
     AUTO_FREE struct job_row *row = NULL;
-    int r = rebuild_find(replay->conn, REBUILD_JOBS, record->job_uuid, ret_id, err);
+    int r = row_find_uuid(replay->conn, ROW_JOBS, record->job_uuid, ret_id, err);
 
     if (r != 0)
         return r < 0 ? r : 0;
@@ -369,7 +370,7 @@ static int settle_chain(struct replay *replay, int64_t *ret_id, struct error *er
 {
     const struct snapshot_record *record = &replay->record;
     AUTO_FREE struct chain_row *row = NULL;
-    int r = rebuild_find(replay->conn, REBUILD_CHAINS, record->chain_uuid, ret_id, err);
+    int r = row_find_uuid(replay->conn, ROW_CHAINS, record->chain_uuid, ret_id, err);
 
     if (r != 0)
         return r < 0 ? r : 0;
@@ -446,7 +447,7 @@ static int replay_snapshot(struct replay *replay, const struct event *event, str
 
     if (is_removed(replay, record->context_uuid) || is_removed(replay, record->disk_uuid))
         return 0;
-    int r = rebuild_find(replay->conn, REBUILD_SNAPSHOTS, record->uuid, &id, err);
+    int r = row_find_uuid(replay->conn, ROW_SNAPSHOTS, record->uuid, &id, err);
     if (r != 0)
         return r < 0 ? r : 0;
     r = replay_rows(replay, event, &local);
@@ -467,10 +468,10 @@ static int link_parent(struct replay *replay, struct error *err)
 
     if (record->parent_uuid[0] == '\0')
         return 0;
-    int r = rebuild_find(replay->conn, REBUILD_SNAPSHOTS, record->uuid, &id, err);
+    int r = row_find_uuid(replay->conn, ROW_SNAPSHOTS, record->uuid, &id, err);
     if (r <= 0)
         return r;
-    r = rebuild_find(replay->conn, REBUILD_SNAPSHOTS, record->parent_uuid, &parent_id, err);
+    r = row_find_uuid(replay->conn, ROW_SNAPSHOTS, record->parent_uuid, &parent_id, err);
     if (r == 1 && id != parent_id)
         return rebuild_set_parent(replay->conn, id, parent_id, err);
     if (r == 0)
@@ -490,7 +491,7 @@ static int touch_contexts(struct replay *replay, struct error *err)
 
     HASH_ITER(hh, replay->removed, removed, next)
     {
-        r = rebuild_find(replay->conn, REBUILD_CONTEXTS, removed->context_uuid, &id, err);
+        r = row_find_uuid(replay->conn, ROW_CONTEXTS, removed->context_uuid, &id, err);
         if (r > 0)
             r = rebuild_touch_context(replay->conn, id, removed->at, err);
         if (r < 0)

@@ -15,6 +15,7 @@
 #define BLANKS " \t\r\n"
 
 static const struct upkeep_kind *const kinds[] = {&check_upkeep, &verify_upkeep, &gc_upkeep};
+_Static_assert(sizeof(kinds) / sizeof(kinds[0]) == UPKEEP_KINDS, "a job thread for each kind");
 
 const struct upkeep_kind *upkeep_find(enum job_kind kind)
 {
@@ -162,7 +163,7 @@ static int record(struct engine *engine, struct upkeep_request *request, int64_t
     else if (r == -ENOENT)
         r = job_insert(conn, &job, ret_job_id, err);
     else
-        r = error_set(err, r, "cannot look for pending jobs");
+        r = error_set_errno(err, r, "cannot look for pending jobs");
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 

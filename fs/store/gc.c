@@ -109,7 +109,7 @@ static int insert_new(struct gc_batch *batch, struct catalog_conn *conn, struct 
         return error_set(err, -ENOMEM, "out of memory for the records of a pack");
     r = pack_insert(conn, &pack, batch->records, batch->record_count, &pack_id, err);
     if (r == 0)
-        r = gc_rows_of_pack(conn, pack_id, note_new_row, list, err);
+        r = chunk_each_of_pack(conn, pack_id, note_new_row, list, err);
     moving.pack_id = pack_id;
     if (r == 0)
         r = damage_each_copy(conn, move_mark, &moving, err);

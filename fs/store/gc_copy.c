@@ -165,7 +165,7 @@ static int read_rows(struct gc *gc, const struct gc_pack *pack, struct pack_rows
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     int r = catalog_read_begin(gc->store->catalog, &conn, err);
 
-    return r < 0 ? r : gc_rows_of_pack(conn, pack->id, note_row, list, err);
+    return r < 0 ? r : chunk_each_of_pack(conn, pack->id, note_row, list, err);
 }
 
 // Sets the number of the record's copy in the new pack, -1 when it is not needed. Two packs may

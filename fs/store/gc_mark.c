@@ -401,7 +401,7 @@ int gc_mark_bases_of(struct gc *gc, const struct gc_pack *pack, struct error *er
         return 0;
     r = renew_lease(gc, err);
     if (r == 0)
-        r = gc_rows_of_pack(gc->conn, pack->id, keep_base_of, gc, err);
+        r = chunk_each_of_pack(gc->conn, pack->id, keep_base_of, gc, err);
     end_lease(gc);
     return r;
 }

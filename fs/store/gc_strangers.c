@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "catalog/check_rows.h"
 #include "catalog/gc_rows.h"
 #include "fs/store/note.h"
 #include "fs/store/snapshot_record.h"
@@ -78,7 +79,7 @@ static bool is_gone(const struct strangers *strangers, const char *uuid)
 }
 
 // A note that cannot be read says nothing: then a stranger may stop the collection, no more.
-static int read_note(const struct digest *id, void *arg, struct error *err)
+static int read_note(const struct chunk_location *location, void *arg, struct error *err)
 {
     struct strangers *strangers = arg;
     AUTO_FREE struct note *note = calloc(1, sizeof(*note));
@@ -87,8 +88,8 @@ static int read_note(const struct digest *id, void *arg, struct error *err)
 
     if (!note)
         return error_set(err, -ENOMEM, "out of memory");
-    if (store_get(strangers->gc->store, strangers->conn, RECORD_NOTE, id, true, &text, &len, NULL) <
-            0 ||
+    if (store_get(strangers->gc->store, strangers->conn, RECORD_NOTE, &location->record.id, true,
+                  &text, &len, NULL) < 0 ||
         note_parse(text, len, note, NULL) < 0)
         return 0;
     if (note->what == NOTE_FORGOTTEN || note->what == NOTE_VOID)
@@ -121,14 +122,15 @@ static int add_note(struct strangers *strangers, const struct snapshot_record *r
 static int judge(struct strangers *strangers, const struct snapshot_record *record,
                  struct error *err)
 {
+    int64_t row;
     int r;
 
     if (is_gone(strangers, record->uuid) || is_gone(strangers, record->disk_uuid) ||
         is_gone(strangers, record->context_uuid))
         return 0;
-    r = gc_rows_know_snapshot(strangers->conn, record->uuid, err);
+    r = row_find_uuid(strangers->conn, ROW_SNAPSHOTS, record->uuid, &row, err);
     if (r == 0)
-        r = gc_rows_know_job(strangers->conn, record->job_uuid, err);
+        r = row_find_uuid(strangers->conn, ROW_JOBS, record->job_uuid, &row, err);
     else if (r > 0)
         return error_set(err, -ERROR_CORRUPT,
                          "the catalog names another record for the snapshot %s than packs hold",
@@ -178,7 +180,7 @@ static int judge_all(struct strangers *strangers, struct error *err)
     if (r == 0)
         r = gc_rows_strangers(conn, note_stranger, strangers, err);
     if (r == 0 && strangers->count > 0)
-        r = gc_rows_of_kind(conn, RECORD_NOTE, read_note, strangers, err);
+        r = chunk_each_of_kind(conn, RECORD_NOTE, read_note, strangers, err);
     for (size_t i = 0; r == 0 && i < strangers->count; i++)
         r = look_at(strangers, &strangers->ids[i], err);
     strangers->conn = NULL;

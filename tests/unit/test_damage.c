@@ -158,7 +158,7 @@ static void copies_of_a_pack(void **state)
     insert(conn, uuid_b, 0, 2);
     strcpy(pack.uuid, uuid_a);
     assert_ok(damage_mark(conn, pack.id, &three.id, NULL, err));
-    assert_ok(damage_each_of_pack(conn, &pack, append_copy, text, err));
+    assert_ok(chunk_each_of_pack(conn, pack.id, append_copy, text, err));
     assert_string_equal(text, "1:a 2:a 3:a! ");
 }
 

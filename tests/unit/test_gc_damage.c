@@ -51,7 +51,7 @@ static void make_delta(struct store_fixture *fixture, uint64_t n, uint64_t base)
 
     assert_int_equal(catalog_write_begin(fixture->catalog, &conn, NULL), 0);
     assert_int_equal(pack_each(conn, 0, note_last_pack, &pack, NULL), 0);
-    assert_int_equal(gc_rows_of_pack(conn, pack.id, pretend_row, &pretend, NULL), 0);
+    assert_int_equal(chunk_each_of_pack(conn, pack.id, pretend_row, &pretend, NULL), 0);
     assert_int_equal(pretend.made, 1);
     assert_int_equal(pack_delete(conn, pack.id, NULL), 0);
     assert_int_equal(pack_insert(conn, &pack, pretend.rows, pretend.count, &id, NULL), 0);
