@@ -21,7 +21,7 @@ struct context_row {
     char uuid[UUID_TEXT_SIZE];
     char name[NAME_SIZE];
     int64_t created_at;
-    int64_t changed_at; // when a disk was last added or removed: the folder's mtime
+    int64_t changed_at; // when a disk was last added or removed
     // Totals of ended backup jobs; written only by the transaction that ends a job (job.h).
     int64_t runs; // successes + failures + cancellations
     int64_t successes;

@@ -4,6 +4,7 @@
 #include "fs/tree/attr.h"
 
 #include "base/clock.h"
+#include "fs/tree/changes_file.h"
 #include "fs/tree/command.h"
 #include "fs/tree/generated.h"
 #include "fs/tree/tree_state.h"
@@ -76,15 +77,39 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
     return 0;
 }
 
-static void fill_snapshot(enum node_kind kind, const struct snapshot_row *row, struct stat *st)
+static int fill_snapshot(struct tree *tree, struct catalog_conn *conn, enum node_kind kind,
+                         const struct snapshot_row *row, struct stat *st, struct error *err)
 {
+    int r = 0;
+
     if (kind == NODE_SNAPSHOT) {
         st->st_size = (off_t)row->new_bytes;
     } else if (kind == NODE_SNAPSHOT_RAW) {
         st->st_size = (off_t)row->capacity;
         st->st_blocks = (blkcnt_t)((row->data_bytes + 511) / 512);
         st->st_blksize = (blksize_t)row->chunk_size;
+    } else if (kind == NODE_SNAPSHOT_CHANGES) {
+        r = changes_file_size(tree, conn, row, &st->st_size, err);
+        st->st_blocks = (st->st_size + 511) / 512;
     }
+    return r;
+}
+
+// The folder of a VM or disk is as new as its newest snapshot, so that `ls -t` sorts by backups;
+// without one, as old as itself.
+static int folder_time(struct catalog_conn *conn, struct node node, const union node_row *row,
+                       int64_t *ret_time, struct error *err)
+{
+    bool vm = node.kind == NODE_VM;
+    int64_t time = 0;
+    int r = snapshot_newest_time(conn, vm ? node.id : 0, vm ? 0 : node.id, &time, err);
+
+    if (r < 0)
+        return r;
+    if (time == 0)
+        time = vm ? row->context.created_at : row->disk.created_at;
+    *ret_time = time;
+    return 0;
 }
 
 static int64_t row_time(struct node node, const union node_row *row)
@@ -128,7 +153,11 @@ static int fill_from_catalog(struct tree *tree, struct node node, struct stat *s
             return r;
         time = row_time(node, &row);
         if (node_info(node.kind)->owner == NODE_OF_SNAPSHOT)
-            fill_snapshot(node.kind, &row.snapshot, st);
+            r = fill_snapshot(tree, conn, node.kind, &row.snapshot, st, err);
+        else if (node.kind == NODE_VM || node.kind == NODE_DISK)
+            r = folder_time(conn, node, &row, &time, err);
+        if (r < 0)
+            return r;
     }
     st->st_mtim = st->st_ctim = st->st_atim = to_timespec(time);
     return 0;
@@ -176,7 +205,7 @@ int attr_get(struct tree *tree, struct node node, struct stat *ret_stat, struct 
     int r = fill_from_catalog(tree, node, &st, err);
     if (r < 0)
         return r;
-    if (info->role != NODE_FOLDER && info->role != NODE_IMAGE) {
+    if (info->role != NODE_FOLDER && info->role != NODE_IMAGE && info->role != NODE_EXTENTS) {
         r = text_length(tree, node, &st.st_size, err);
         if (r < 0)
             return r;

@@ -3,8 +3,10 @@
 // What stat(2) says of a node, and for how long the kernel may believe it.
 //
 // Listing tells the story: a snapshot's folder has the moment it was taken as mtime and the bytes
-// it added as size. Generated files report their true size; disk.raw its capacity and, as blocks,
-// what is allocated.
+// it added as size; a chain, disk or VM is as new as its newest snapshot, a job as its end (its
+// start while it runs), so `ls -t` sorts each of these folders by time. Generated files report
+// their true size (`changes` as changes_file.h says); disk.raw its capacity and, as blocks, what is
+// allocated.
 //
 // Threads: any; the caller holds no lease.
 #ifndef FS_TREE_ATTR_H

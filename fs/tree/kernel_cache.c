@@ -73,6 +73,7 @@ double kernel_cache_attr_timeout(struct node node)
 
 // --- names
 
+// `name` "": the attributes of `parent` itself.
 static void queue_name(struct kernel_cache *cache, struct node parent, const char *name)
 {
     struct kernel_cache_name *entry = calloc(1, sizeof(*entry));
@@ -92,6 +93,7 @@ void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain)
 {
     char name[SNAPSHOT_NAME_SIZE];
     struct chain_row row;
+    struct disk_row disk;
     int r;
 
     {
@@ -99,10 +101,17 @@ void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain)
         r = tree_read_begin(tree, &conn, NULL);
         if (r == 0)
             r = chain_get(conn, chain.id, &row, NULL);
+        if (r == 0)
+            r = disk_get(conn, row.disk_id, &disk, NULL);
     }
-    if (r == 0 && row.snapshots == 0)
+    if (r < 0)
+        return;
+    if (row.snapshots == 0)
         queue_name(&tree->kernel_cache, (struct node){NODE_DISK, row.disk_id},
                    chain_name(row.number, name));
+    // They are as new as their newest snapshot, which may have been this one.
+    queue_name(&tree->kernel_cache, (struct node){NODE_DISK, row.disk_id}, "");
+    queue_name(&tree->kernel_cache, (struct node){NODE_VM, disk.context_id}, "");
 }
 
 void kernel_cache_drop_names(struct tree *tree)
@@ -116,8 +125,13 @@ void kernel_cache_drop_names(struct tree *tree)
     names = TAKE(cache->names, NULL);
     pthread_mutex_unlock(&cache->lock);
     LL_FOREACH(names, name)
-    fuse_lowlevel_notify_inval_entry(tree->session, name->parent_ino, name->name,
-                                     strlen(name->name));
+    {
+        if (name->name[0])
+            fuse_lowlevel_notify_inval_entry(tree->session, name->parent_ino, name->name,
+                                             strlen(name->name));
+        else
+            fuse_lowlevel_notify_inval_inode(tree->session, name->parent_ino, -1, 0);
+    }
     free_names(names);
 }
 

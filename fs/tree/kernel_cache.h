@@ -38,7 +38,8 @@ void kernel_cache_deinit(struct kernel_cache *cache);
 double kernel_cache_name_timeout(struct node node);
 double kernel_cache_attr_timeout(struct node node);
 
-// A snapshot of `chain` was forgotten by a handler: its last one takes the chain's name along.
+// A snapshot of `chain` was forgotten by a handler: its last one takes the chain's name along,
+// and disk and VM may be older now.
 void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain);
 
 // Drops the queued names. The watcher's part; wake_fd was readable.

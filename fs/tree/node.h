@@ -64,6 +64,7 @@ enum node_kind {
     NODE_SNAPSHOT_VERIFY,
     NODE_METRICS,
     NODE_SNAPSHOT_DAMAGED, // only while something is recorded as damaged
+    NODE_SNAPSHOT_CHANGES,
     NODE_KIND_COUNT
 };
 
@@ -74,7 +75,8 @@ enum node_role {
     NODE_TEXT,    // made at open, the same within one open
     NODE_LIVE,    // text about a running job: made anew by a read at offset 0, can be polled
     NODE_TRIGGER, // one open-to-close is one command
-    NODE_IMAGE    // a disk
+    NODE_IMAGE,   // a disk
+    NODE_EXTENTS  // a list of extents, which may be long
 };
 
 enum node_owner { // which table the id is of

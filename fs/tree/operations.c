@@ -7,6 +7,7 @@
 #include "fs/tree/operations.h"
 
 #include "fs/tree/attr.h"
+#include "fs/tree/changes_file.h"
 #include "fs/tree/directory.h"
 #include "fs/tree/generated.h"
 #include "fs/tree/text_file.h"
@@ -230,6 +231,9 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     case NODE_IMAGE:
         disk_file_open(tree, req, node, fi);
         break;
+    case NODE_EXTENTS:
+        changes_file_open(tree, req, node, fi);
+        break;
     default:
         fuse_reply_err(req, ENOENT);
         break;
@@ -244,6 +248,9 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     switch (role_of(node_from_ino(ino))) {
     case NODE_IMAGE:
         disk_file_read(tree, req, size, offset, fi);
+        break;
+    case NODE_EXTENTS:
+        changes_file_read(tree, req, size, offset, fi);
         break;
     case NODE_TRIGGER:
         trigger_read(tree, req, size, offset, fi);
@@ -294,6 +301,9 @@ static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
     switch (role_of(node_from_ino(ino))) {
     case NODE_IMAGE:
         disk_file_seek(tree_of(req), req, offset, whence, fi);
+        break;
+    case NODE_EXTENTS:
+        changes_file_seek(tree_of(req), req, offset, whence, fi);
         break;
     case NODE_TRIGGER: // no holes, and an end that moves: nothing can be said
         fuse_reply_err(req, EINVAL);

@@ -26,6 +26,7 @@ int tree_state_init(struct tree *tree, struct engine *engine, bool allow_other, 
     live_init(&tree->live);
     triggers_init(&tree->triggers);
     disk_images_init(&tree->images);
+    changes_sizes_init(&tree->changes);
     return 0;
 }
 
@@ -33,6 +34,7 @@ void tree_state_deinit(struct tree *tree)
 {
     // Files that were open when the mount was taken away: their release never comes.
     handles_close(tree);
+    changes_sizes_deinit(&tree->changes);
     disk_images_deinit(&tree->images);
     triggers_deinit(&tree->triggers);
     live_deinit(&tree->live);

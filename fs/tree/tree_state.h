@@ -9,6 +9,7 @@
 #define FS_TREE_TREE_STATE_H
 
 #include "fs/job/engine.h"
+#include "fs/tree/changes_file.h"
 #include "fs/tree/disk_file.h"
 #include "fs/tree/fuse_api.h"
 #include "fs/tree/handle.h"
@@ -37,6 +38,7 @@ struct tree {
     struct live live;
     struct triggers triggers;
     struct disk_images images;
+    struct changes_sizes changes;
     struct kernel_cache kernel_cache;
 };
 
