@@ -35,6 +35,7 @@ extern const struct command backup_command;
 extern const struct command restore_command;
 extern const struct command list_command;
 extern const struct command show_command;
+extern const struct command diff_command;
 extern const struct command jobs_command;
 extern const struct command prune_command;
 extern const struct command stats_command;

@@ -19,10 +19,10 @@ enum exit_status {
 };
 
 static const struct command *const COMMANDS[] = {
-    &init_command,   &mount_command,  &umount_command,  &add_command,
-    &remove_command, &backup_command, &restore_command, &list_command,
-    &show_command,   &jobs_command,   &prune_command,   &stats_command,
-    &check_command,  &verify_command, &gc_command,      &rebuild_command,
+    &init_command,   &mount_command,   &umount_command, &add_command,   &remove_command,
+    &backup_command, &restore_command, &list_command,   &show_command,  &diff_command,
+    &jobs_command,   &prune_command,   &stats_command,  &check_command, &verify_command,
+    &gc_command,     &rebuild_command,
 };
 
 #define COMMAND_COUNT (sizeof(COMMANDS) / sizeof(COMMANDS[0]))

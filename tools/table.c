@@ -138,8 +138,13 @@ void table_print(const struct table *table, bool colour, FILE *out)
         table_print_line(table, (const char *const *)table->cells + row * table->column_count, out);
 }
 
+bool table_is_terminal(FILE *out)
+{
+    return isatty(fileno(out));
+}
+
 bool table_colour(FILE *out)
 {
     const char *no_color = getenv("NO_COLOR");
-    return isatty(fileno(out)) && (!no_color || *no_color == '\0');
+    return table_is_terminal(out) && (!no_color || *no_color == '\0');
 }

@@ -34,6 +34,8 @@ size_t table_rows(const struct table *table);
 // when `colour`.
 void table_print(const struct table *table, bool colour, FILE *out);
 
+bool table_is_terminal(FILE *out);
+
 // Whether `out` wants colour: a terminal, and NO_COLOR is not set.
 bool table_colour(FILE *out);
 

@@ -3,13 +3,12 @@
 // SNAPSHOT/changes; see changes_file.h.
 //
 // Nothing is held while the maps are walked, so that `rmdir` of a snapshot does not meet EBUSY
-// because somebody looks at what its child has changed. When a walk fails, the rows are looked at
-// again: a parent that was forgotten meanwhile, whose map a gc has taken, is not damage.
+// because somebody looks at what its child has changed. A parent whose map went away with a gc
+// meanwhile is not damage: the rows are looked at again.
 #include "fs/tree/changes_file.h"
 
 #include "base/log.h"
-#include "fs/store/map_diff.h"
-#include "fs/store/snapshot_record.h"
+#include "fs/job/snapshot_diff.h"
 #include "fs/tree/spool.h"
 #include "fs/tree/tree_state.h"
 
@@ -86,11 +85,9 @@ struct pair {
     struct snapshot_row snapshot, parent; // no parent: its id is 0
 };
 
-static int load_pair(struct tree *tree, int64_t snapshot_id, struct pair *pair, bool check,
-                     struct error *err)
+static int load_pair(struct tree *tree, int64_t snapshot_id, struct pair *pair, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    struct store *store = engine_store(tree->engine);
     union node_row row;
 
     pair->parent.id = 0;
@@ -102,10 +99,6 @@ static int load_pair(struct tree *tree, int64_t snapshot_id, struct pair *pair, 
     pair->snapshot = row.snapshot;
     if (pair->snapshot.parent_id)
         r = snapshot_get(conn, pair->snapshot.parent_id, &pair->parent, err);
-    if (r == 0 && check)
-        r = snapshot_record_check(store, conn, &pair->snapshot, err);
-    if (r == 0 && check && pair->parent.id)
-        r = snapshot_record_check(store, conn, &pair->parent, err);
     return r;
 }
 
@@ -133,25 +126,16 @@ static int check_wanted(void *arg, struct error *err)
     return 0;
 }
 
-static struct map_diff_side side_of(const struct snapshot_row *row, const char *name)
-{
-    return (struct map_diff_side){.name = name,
-                                  .root = row->digest,
-                                  .capacity = row->capacity,
-                                  .chunk_size = row->chunk_size};
-}
-
 static int make_text(struct making *making, const struct pair *pair, struct error *err)
 {
     struct map_diff_walk walk = {.extent = add_extent, .step = check_wanted, .arg = making};
     const struct repository *repository = engine_repository(making->tree->engine);
-    struct map_diff_side parent = side_of(&pair->parent, "its parent");
-    struct map_diff_side snapshot = side_of(&pair->snapshot, "the snapshot");
     struct store *store = engine_store(making->tree->engine);
     int r = spool_new(store_cache_dir(store), repository->reserve, &making->text, err);
 
     if (r == 0)
-        r = map_diff(store, pair->parent.id ? &parent : NULL, &snapshot, &walk, err);
+        r = snapshot_diff(store, pair->parent.id ? &pair->parent : NULL, &pair->snapshot, &walk,
+                          err);
     if (r == 0)
         r = spool_finish(making->text, err);
     if (r < 0)
@@ -159,29 +143,29 @@ static int make_text(struct making *making, const struct pair *pair, struct erro
     return r;
 }
 
-// A parent can be forgotten as often as there are ancestors; each time the next one takes its
-// place.
+// A parent may be forgotten meanwhile, as often as there are ancestors: each time the next one
+// takes its place.
 static int make_current(struct making *making, int64_t snapshot_id, struct error *err)
 {
-    AUTO_FREE struct pair *pair = calloc(1, sizeof(*pair)), *again = calloc(1, sizeof(*again));
-    struct error local;
-    int r = pair && again ? 0 : error_set(err, -ENOMEM, "out of memory");
+    AUTO_FREE struct pair *pair = calloc(1, sizeof(*pair));
+    struct error local = ERROR_INIT;
+    int64_t tried = -1; // parent
+    int r = -ENOENT;
 
-    while (r == 0) {
+    if (!pair)
+        return error_set(err, -ENOMEM, "out of memory");
+    while (r == -ENOENT) {
+        r = load_pair(making->tree, snapshot_id, pair, err);
+        if (r < 0)
+            return r;
+        if (pair->snapshot.parent_id == tried)
+            return error_set(err, local.code, "%s", error_message(&local));
+        tried = pair->snapshot.parent_id;
         error_clear(&local);
-        r = load_pair(making->tree, snapshot_id, pair, true, &local);
-        if (r == 0)
-            r = make_text(making, pair, &local);
-        if (r == 0)
-            break;
-        if (r == -ERROR_CORRUPT && load_pair(making->tree, snapshot_id, again, false, err) < 0)
-            return err->code;
-        if (r != -ERROR_CORRUPT || again->snapshot.parent_id == pair->snapshot.parent_id)
-            return error_set(err, r, "%s", error_message(&local));
-        r = 0;
+        r = make_text(making, pair, &local);
     }
     if (r < 0)
-        return r;
+        return error_set(err, r, "%s", error_message(&local));
     struct changes_size size = {snapshot_id, pair->snapshot.parent_id, spool_length(making->text)};
     remember_size(&making->tree->changes, &size);
     return 0;
@@ -240,6 +224,7 @@ void changes_file_read(struct tree *tree, fuse_req_t req, size_t size, off_t off
     AUTO_FREE char *buf = malloc(size ? size : 1);
     struct error err = ERROR_INIT;
 
+    (void)tree;
     if (!buf || offset < 0) {
         fuse_reply_err(req, buf ? EINVAL : ENOMEM);
         return;
@@ -251,7 +236,6 @@ void changes_file_read(struct tree *tree, fuse_req_t req, size_t size, off_t off
     } else {
         fuse_reply_buf(req, buf, (size_t)n);
     }
-    (void)tree;
 }
 
 void changes_file_seek(struct tree *tree, fuse_req_t req, off_t offset, int whence,

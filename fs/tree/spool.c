@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MEMORY_MAX ((size_t)1 << 20)
 #define MEMORY_FIRST 4096
@@ -64,6 +65,7 @@ static int write_out(struct spool *spool, struct error *err)
     if (r < 0)
         return r;
     if (spool->fd < 0) {
+        mkdir(spool->dir, 0700); // cache/ may be deleted by anybody at any time
         spool->fd = io_openat(AT_FDCWD, spool->dir, O_TMPFILE | O_RDWR, 0600);
         if (spool->fd < 0)
             return error_set_errno(err, -errno, "cannot make a temporary file in %s", spool->dir);
