@@ -112,12 +112,14 @@ uint64_t spool_length(const struct spool *spool)
 ssize_t spool_read(const struct spool *spool, void *buf, size_t len, uint64_t offset,
                    struct error *err)
 {
+    uint64_t length = spool_length(spool);
+
+    if (offset >= length)
+        return 0;
+    if (len > length - offset)
+        len = (size_t)(length - offset);
     if (spool->fd >= 0)
         return io_read_up_to(spool->fd, buf, len, offset, "a temporary file", err);
-    if (offset >= spool->used)
-        return 0;
-    if (len > spool->used - offset)
-        len = spool->used - (size_t)offset;
     memcpy(buf, spool->memory + offset, len);
     return (ssize_t)len;
 }
