@@ -7,6 +7,7 @@
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/record_text.h"
+#include "tools/repository_tree.h"
 #include "tools/viewer.h"
 
 #include <ctype.h>
@@ -77,6 +78,35 @@ static json_t *show_row(const struct catalog_path *path)
     }
 }
 
+// The chains a record is about, drawn below it. Of a snapshot, its chain.
+static int show_draw(struct catalog_conn *conn, const struct catalog_path *path, struct error *err)
+{
+    AUTO(snapshot_listing_free) struct snapshot_listing *listing = NULL;
+    AUTO(snapshot_tree_free) struct snapshot_tree *tree = NULL;
+    const struct filter everything = {0};
+    int64_t here = path->depth == PATH_SNAPSHOT ? path->snapshot.id : 0;
+    int r = snapshot_listing_collect(conn, &everything, path, &listing, err);
+    if (r < 0)
+        return r;
+    snapshot_listing_sort(listing);
+    struct repository_tree what = {.path = path, .listing = listing, .here = here};
+    r = repository_tree_make(conn, &what, &tree, err);
+    if (r < 0)
+        return r;
+    putchar('\n');
+    return repository_tree_print(tree, stdout, err);
+}
+
+// On a terminal: the record itself as text, what it holds as a tree.
+static int show_drawn(struct catalog_conn *conn, const struct catalog_path *path, struct error *err)
+{
+    json_auto_t *record = show_row(path);
+    if (!record)
+        return error_set_errno(err, -ENOMEM, "cannot collect the records");
+    record_text_print(record, stdout);
+    return show_draw(conn, path, err);
+}
+
 // Takes `record` and `members`; gives the record with its members under `key`.
 static int show_join(json_t *record, const char *key, json_t *members, json_t **ret_record,
                      struct error *err)
@@ -89,25 +119,30 @@ static int show_join(json_t *record, const char *key, json_t *members, json_t **
     return 0;
 }
 
-static int show_path(struct catalog_conn *conn, const char *name, json_t **ret_record,
-                     struct error *err)
+static int show_path(struct catalog_conn *conn, const char *name, bool json, struct error *err)
 {
     AUTO_FREE struct catalog_path *path = calloc(1, sizeof(*path));
     json_auto_t *members = json_array();
+    json_auto_t *record = NULL;
     const char *key = NULL;
     if (!path || !members)
         return error_set_errno(err, -ENOMEM, "cannot look for it");
     int r = catalog_path_resolve(conn, name, path, err);
     if (r == 0 && path->depth == PATH_NOTHING)
         r = error_set(err, -EINVAL, "name a VM, disk, chain, snapshot or job");
+    if (r < 0)
+        return r;
+    if (!json && table_is_terminal(stdout))
+        return show_drawn(conn, path, err);
+    r = show_members(conn, path, members, &key, err);
     if (r == 0)
-        r = show_members(conn, path, members, &key, err);
-    return r < 0 ? r : show_join(show_row(path), key, members, ret_record, err);
+        r = show_join(show_row(path), key, members, &record, err);
+    return r < 0 ? r : record_text_print_as(record, json, err);
 }
 
-static int show_job(struct catalog_conn *conn, int64_t job_id, json_t **ret_record,
-                    struct error *err)
+static int show_job(struct catalog_conn *conn, int64_t job_id, bool json, struct error *err)
 {
+    json_auto_t *whole = NULL;
     json_auto_t *lines = json_array();
     json_t *record = NULL;
     if (!lines)
@@ -115,7 +150,9 @@ static int show_job(struct catalog_conn *conn, int64_t job_id, json_t **ret_reco
     int r = job_log_each(conn, job_id, show_add_log_line, lines, err);
     if (r == 0)
         r = job_record_json(conn, job_id, &record, err);
-    return r < 0 ? r : show_join(record, "log", lines, ret_record, err);
+    if (r == 0)
+        r = show_join(record, "log", lines, &whole, err);
+    return r < 0 ? r : record_text_print_as(whole, json, err);
 }
 
 // "17" and "jobs/17" are a job; a VM named so is reached as "vms/17".
@@ -132,14 +169,13 @@ static int show_print(const char *repo, const char *name, bool json, struct erro
 {
     AUTO(viewer_close) struct repository *viewer = NULL;
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    json_auto_t *record = NULL;
     int64_t job_id = show_job_number(name);
     int r = viewer_open(repo, &viewer, err);
     if (r == 0)
         r = catalog_read_begin(viewer->catalog, &conn, err);
-    if (r == 0)
-        r = job_id > 0 ? show_job(conn, job_id, &record, err) : show_path(conn, name, &record, err);
-    return r < 0 ? r : record_text_print_as(record, json, err);
+    if (r < 0)
+        return r;
+    return job_id > 0 ? show_job(conn, job_id, json, err) : show_path(conn, name, json, err);
 }
 
 static int show_run(int argc, char **argv, struct error *err)
@@ -173,7 +209,9 @@ const struct command show_command = {
     .details =
         "Shows all that is recorded of a VM and its disks, a disk and its chains, a chain and its\n"
         "snapshots, a snapshot (VM/DISK/latest is the newest), or a job with its log. A plain\n"
-        "number is a job; a VM with such a name is vms/NUMBER.\n"
+        "number is a job; a VM with such a name is vms/NUMBER. On a terminal, what it holds, or "
+        "the\n"
+        "chain a snapshot stands in, is drawn as backtree list does.\n"
         "\n"
         "Options:\n"
         "  --json  print JSON, sizes in bytes\n"

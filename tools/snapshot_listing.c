@@ -77,6 +77,8 @@ static char *listed_state(const struct snapshot_row *row)
 static bool listed_fill(struct listed_snapshot *item, const struct snapshot_row *row, bool json)
 {
     *item = (struct listed_snapshot){
+        .id = row->id,
+        .context_id = row->context_id,
         .disk_id = row->disk_id,
         .chain_id = row->chain_id,
         .chain_number = row->chain_number,
@@ -85,7 +87,10 @@ static bool listed_fill(struct listed_snapshot *item, const struct snapshot_row 
         .when = listed_when(row),
         .kind = row->kind,
         .capacity = row->capacity,
+        .data_bytes = row->data_bytes,
         .new_bytes = row->new_bytes,
+        .protected = row->protected,
+        .bad = row->damaged || row->state == JOB_FAILED,
         .state = listed_state(row),
         .json = json ? snapshot_to_json(row) : NULL,
     };

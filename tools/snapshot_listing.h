@@ -12,12 +12,14 @@
 
 // What of a row is shown, small enough to keep a hundred thousand.
 struct listed_snapshot {
-    int64_t disk_id, chain_id, chain_number, number, job_id;
+    int64_t id, context_id, disk_id, chain_id, chain_number, number, job_id;
     int64_t when;                    // taken, or started or ended when it was never taken
     char name[SNAPSHOT_NAME_SIZE];   // "" when it is no snapshot
     char parent[SNAPSHOT_NAME_SIZE]; // "" = none
     enum snapshot_kind kind;
-    uint64_t capacity, new_bytes;
+    uint64_t capacity, data_bytes, new_bytes;
+    bool protected;
+    bool bad;     // damaged, or failed
     char *state;  // all of the last column: "completed, scheduled [nightly]"
     json_t *json; // only when JSON is wanted
 };

@@ -3,8 +3,11 @@
 // Text tables for listings.
 #include "tools/table.h"
 
+#include <langinfo.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 struct table {
     const struct table_column *columns;
@@ -12,7 +15,18 @@ struct table {
     const char **titles; // the columns' own texts
     size_t *widths;
     char **cells; // row after row
+    unsigned char *styles;
     size_t rows, room;
+};
+
+// Of a cut column, while others give way to it.
+#define CUT_WIDTH 16
+
+static const char *const STYLES[] = {
+    [TABLE_BOLD] = "\033[1m",
+    [TABLE_DIM] = "\033[2m",
+    [TABLE_RED] = "\033[1;31m",
+    [TABLE_YELLOW] = "\033[33m",
 };
 
 size_t table_width(const char *text)
@@ -50,6 +64,7 @@ struct table *table_free(struct table *table)
     for (size_t i = 0; i < table->rows * table->column_count; i++)
         free(table->cells[i]);
     free(table->cells);
+    free(table->styles);
     free(table->titles);
     free(table->widths);
     free(table);
@@ -74,6 +89,10 @@ static int table_grow(struct table *table)
     if (!cells)
         return -ENOMEM;
     table->cells = cells;
+    unsigned char *styles = reallocarray(table->styles, room * table->column_count, 1);
+    if (!styles)
+        return -ENOMEM;
+    table->styles = styles;
     table->room = room;
     return 0;
 }
@@ -94,8 +113,14 @@ int table_add(struct table *table, const char *const *cells, struct error *err)
         if (width > table->widths[i])
             table->widths[i] = width;
     }
+    memset(table->styles + table->rows * table->column_count, TABLE_NORMAL, table->column_count);
     table->rows++;
     return 0;
+}
+
+void table_style(struct table *table, size_t column, enum table_style style)
+{
+    table->styles[(table->rows - 1) * table->column_count + column] = (unsigned char)style;
 }
 
 size_t table_rows(const struct table *table)
@@ -109,17 +134,97 @@ static void table_pad(size_t count, FILE *out)
         fputc(' ', out);
 }
 
+// Widths as they are shown; 0 = left out.
+static size_t table_total(const size_t *widths, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += widths[i] ? widths[i] + (total ? 2 : 0) : 0;
+    return total;
+}
+
+static bool table_is_empty(const struct table *table, size_t column)
+{
+    for (size_t row = 0; row < table->rows; row++)
+        if (table->cells[row * table->column_count + column][0] != '\0')
+            return false;
+    return true;
+}
+
+// Columns go one after another, empty ones first, until the rest fits; then the one that can be cut
+// is.
+static void table_fit(const struct table *table, size_t width, size_t *widths)
+{
+    size_t count = table->column_count, full = 0, cut = count;
+    memcpy(widths, table->widths, count * sizeof(*widths));
+    if (table_total(widths, count) <= width)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (table->columns[i].drop && table_is_empty(table, i))
+            widths[i] = 0;
+    for (size_t i = 0; i < count; i++)
+        if (table->columns[i].cut && widths[i] > CUT_WIDTH) {
+            cut = i;
+            full = widths[i];
+            widths[i] = CUT_WIDTH;
+        }
+    for (unsigned drop = 1; table_total(widths, count) > width && drop <= count; drop++)
+        for (size_t i = 0; i < count; i++)
+            if (table->columns[i].drop == drop)
+                widths[i] = 0;
+    size_t total = table_total(widths, count);
+    if (cut == count)
+        return;
+    if (total > width)
+        widths[cut] -= total - width < CUT_WIDTH ? total - width : CUT_WIDTH - 1;
+    else if (width - total < full - CUT_WIDTH)
+        widths[cut] += width - total;
+    else
+        widths[cut] = full;
+}
+
+// The first `width` characters, the last of them dots when there are more.
+static void table_print_cut(const char *cell, size_t width, bool utf8, FILE *out)
+{
+    const char *dots = utf8 ? "\xe2\x80\xa6" : "...";
+    size_t room = width > table_width(dots) ? width - table_width(dots) : 0;
+    if (table_width(cell) <= width) {
+        fputs(cell, out);
+        return;
+    }
+    for (size_t shown = 0; *cell; cell++) {
+        bool begins = ((unsigned char)*cell & 0xc0) != 0x80;
+        if (begins && shown++ == room)
+            break;
+        fputc(*cell, out);
+    }
+    fputs(dots, out);
+}
+
+static void table_print_cell(const struct table_look *look, const char *cell, size_t width,
+                             enum table_style style, FILE *out)
+{
+    bool styled = look->colour && style != TABLE_NORMAL;
+    fputs(styled ? STYLES[style] : "", out);
+    table_print_cut(cell, width, look->utf8, out);
+    fputs(styled ? "\033[0m" : "", out);
+}
+
 // Blanks owed are printed only in front of a cell that is not empty: no line ends in blanks.
-static void table_print_line(const struct table *table, const char *const *cells, FILE *out)
+static void table_print_line(const struct table *table, const struct table_look *look,
+                             const size_t *widths, const char *const *cells,
+                             const unsigned char *styles, FILE *out)
 {
     size_t owed = 0;
     for (size_t i = 0; i < table->column_count; i++) {
         size_t width = table_width(cells[i]);
-        size_t spare = table->widths[i] - width;
+        size_t spare = widths[i] > width ? widths[i] - width : 0;
         bool right = table->columns[i].right;
+        if (widths[i] == 0)
+            continue;
         if (width > 0) {
             table_pad(owed + (right ? spare : 0), out);
-            fputs(cells[i], out);
+            table_print_cell(look, cells[i], widths[i], styles ? styles[i] : TABLE_NORMAL, out);
             owed = right ? 0 : spare;
         } else {
             owed += spare;
@@ -129,13 +234,33 @@ static void table_print_line(const struct table *table, const char *const *cells
     fputc('\n', out);
 }
 
+static void table_print_all(const struct table *table, const struct table_look *look,
+                            const size_t *widths, FILE *out)
+{
+    fputs(look->colour ? STYLES[TABLE_BOLD] : "", out);
+    table_print_line(table, look, widths, table->titles, NULL, out);
+    fputs(look->colour ? "\033[0m" : "", out);
+    for (size_t row = 0; row < table->rows; row++) {
+        size_t first = row * table->column_count;
+        table_print_line(table, look, widths, (const char *const *)table->cells + first,
+                         table->styles + first, out);
+    }
+}
+
 void table_print(const struct table *table, bool colour, FILE *out)
 {
-    fputs(colour ? "\033[1m" : "", out);
-    table_print_line(table, table->titles, out);
-    fputs(colour ? "\033[0m" : "", out);
-    for (size_t row = 0; row < table->rows; row++)
-        table_print_line(table, (const char *const *)table->cells + row * table->column_count, out);
+    table_print_all(table, &(struct table_look){.colour = colour}, table->widths, out);
+}
+
+int table_print_within(const struct table *table, const struct table_look *look, FILE *out,
+                       struct error *err)
+{
+    AUTO_FREE size_t *widths = calloc(table->column_count, sizeof(*widths));
+    if (!widths)
+        return error_set_errno(err, -ENOMEM, "cannot print a table");
+    table_fit(table, look->width ? look->width : SIZE_MAX, widths);
+    table_print_all(table, look, widths, out);
+    return 0;
 }
 
 bool table_is_terminal(FILE *out)
@@ -147,4 +272,16 @@ bool table_colour(FILE *out)
 {
     const char *no_color = getenv("NO_COLOR");
     return table_is_terminal(out) && (!no_color || *no_color == '\0');
+}
+
+struct table_look table_look_of(FILE *out)
+{
+    struct winsize size = {0};
+    if (!table_is_terminal(out))
+        return (struct table_look){0};
+    if (ioctl(fileno(out), TIOCGWINSZ, &size) < 0)
+        size.ws_col = 0;
+    return (struct table_look){.colour = table_colour(out),
+                               .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
+                               .width = size.ws_col};
 }

@@ -165,9 +165,92 @@ static void tables_align(void **state)
     table_free(table);
 }
 
+struct look_at {
+    const struct table *table;
+    struct table_look look;
+};
+
+static void print_within(FILE *out, void *arg)
+{
+    struct look_at *at = arg;
+    assert_int_equal(table_print_within(at->table, &at->look, out, NULL), 0);
+}
+
+static void assert_shown(const struct table *table, struct table_look look, const char *expected)
+{
+    struct look_at at = {table, look};
+    char *text = printed(print_within, &at);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void tables_fit(void **state)
+{
+    static const struct table_column columns[] = {{"NAME"},
+                                                  {"KIND", .drop = 1},
+                                                  {"NONE", .drop = 9},
+                                                  {"SIZE", true, .drop = 2},
+                                                  {"NOTE", .cut = true}};
+    struct table *table = NULL;
+    (void)state;
+    assert_int_equal(table_new(columns, 5, &table, NULL), 0);
+    assert_int_equal(
+        table_add(table,
+                  (const char *[]){"web1", "full", NULL, "5 B", "abcdefghijklmnopqrstuvwxyz"},
+                  NULL),
+        0);
+    table_style(table, 4, TABLE_RED);
+    assert_int_equal(table_add(table, (const char *[]){"web2", "incr", NULL, "6 B", "short"}, NULL),
+                     0);
+    const char *all = "NAME  KIND  NONE  SIZE  NOTE\n"
+                      "web1  full         5 B  abcdefghijklmnopqrstuvwxyz\n"
+                      "web2  incr         6 B  short\n";
+    assert_shown(table, (struct table_look){0}, all);
+    assert_shown(table, (struct table_look){.width = 50}, all);
+    // One character less: the empty column goes first, and then nothing need be cut.
+    assert_shown(table, (struct table_look){.width = 49},
+                 "NAME  KIND  SIZE  NOTE\n"
+                 "web1  full   5 B  abcdefghijklmnopqrstuvwxyz\n"
+                 "web2  incr   6 B  short\n");
+    assert_shown(table, (struct table_look){.width = 40, .utf8 = true},
+                 "NAME  KIND  SIZE  NOTE\n"
+                 "web1  full   5 B  abcdefghijklmnopqrstu\xe2\x80\xa6\n"
+                 "web2  incr   6 B  short\n");
+    assert_shown(table, (struct table_look){.width = 30},
+                 "NAME  SIZE  NOTE\n"
+                 "web1   5 B  abcdefghijklmno...\n"
+                 "web2   6 B  short\n");
+    assert_shown(table, (struct table_look){.width = 24},
+                 "NAME  NOTE\n"
+                 "web1  abcdefghijklmno...\n"
+                 "web2  short\n");
+    assert_shown(table, (struct table_look){.width = 12, .colour = true},
+                 "\033[1mNAME  NOTE\n\033[0m"
+                 "web1  \033[1;31mabc...\033[0m\n"
+                 "web2  short\n");
+    // However narrow, it ends.
+    assert_shown(table, (struct table_look){.width = 1},
+                 "NAME  ...\n"
+                 "web1  ...\n"
+                 "web2  ...\n");
+    table_free(table);
+}
+
 static void print_tree(FILE *out, void *arg)
 {
-    assert_int_equal(snapshot_tree_print(arg, false, false, out, NULL), 0);
+    struct table_look look = {0};
+    assert_int_equal(snapshot_tree_print(arg, &look, NULL, out, NULL), 0);
+}
+
+static void print_usual(FILE *out, void *arg)
+{
+    struct table_look look = {.utf8 = true, .colour = true};
+    assert_int_equal(snapshot_tree_print(arg, &look, "completed", out, NULL), 0);
+}
+
+static void print_plain(FILE *out, void *arg)
+{
+    assert_int_equal(snapshot_tree_print_plain(arg, out, NULL), 0);
 }
 
 static void print_paths(FILE *out, void *arg)
@@ -181,9 +264,18 @@ static void tree_draws_branches(void **state)
         {.depth = 0, .path = "w"},
         {.depth = 1, .path = "w/a"},
         {.depth = 2, .path = "w/a/c1"},
-        {.depth = 3, .path = "w/a/c1/s1", .kind = "full", .state = "completed"},
-        {.depth = 3, .path = "w/a/c1/s2", .kind = "incr", .parent = "s1"},
-        {.depth = 2, .path = "w/a/-/-", .name = "job 7", .state = "failed"},
+        {.depth = 3,
+         .path = "w/a/c1/s1",
+         .kind = "full",
+         .state = "completed, protected",
+         .sized = true,
+         .capacity = 4096,
+         .counted = true,
+         .added = 1024,
+         .data = 2560,
+         .mark = MARK_PROTECTED},
+        {.depth = 3, .path = "w/a/c1/s2", .kind = "incr", .parent = "s1", .state = "completed"},
+        {.depth = 2, .path = "w/a/-", .name = "job 7", .state = "failed", .mark = MARK_BAD},
         {.depth = 1, .path = "w/b"},
         {.depth = 0, .path = "x"},
     };
@@ -193,15 +285,35 @@ static void tree_draws_branches(void **state)
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         assert_int_equal(snapshot_tree_add(tree, &lines[i], NULL), 0);
     char *text = printed(print_tree, tree);
-    assert_string_equal(text, "NAME         KIND  TAKEN  SIZE  NEW  PARENT  STATE\n"
-                              "w\n"
-                              "|- a\n"
-                              "|  |- c1\n"
-                              "|  |  |- s1  full                            completed\n"
-                              "|  |  `- s2  incr                    s1\n"
-                              "|  `- job 7                                  failed\n"
-                              "`- b\n"
-                              "x\n");
+    assert_string_equal(text,
+                        "NAME         KIND  TAKEN     SIZE      NEW  RATIO  PARENT  STATE\n"
+                        "w\n"
+                        "|- a\n"
+                        "|  |- c1\n"
+                        "|  |  |- s1  full         4.0 KiB  1.0 KiB   2.5x          "
+                        "completed, protected\n"
+                        "|  |  `- s2  incr                                  s1      completed\n"
+                        "|  `- job 7                                                failed\n"
+                        "`- b\n"
+                        "x\n");
+    free(text);
+    text = printed(print_usual, tree);
+    assert_non_null(strstr(text, "\033[1mw\033[0m\n\033[1m\xe2\x94\x9c\xe2\x94\x80 a\033[0m\n"));
+    assert_non_null(strstr(text, "  \033[33mprotected\033[0m\n"));
+    assert_non_null(strstr(text, "  \033[1;31mfailed\033[0m\n"));
+    assert_null(strstr(text, "completed"));
+    free(text);
+    text = printed(print_plain, tree);
+    assert_string_equal(text,
+                        "NAME       KIND  TAKEN  SIZE   NEW  RATIO  PARENT  STATE\n"
+                        "w          -     -         -     -      -  -       -\n"
+                        "w/a        -     -         -     -      -  -       -\n"
+                        "w/a/c1     -     -         -     -      -  -       -\n"
+                        "w/a/c1/s1  full  -      4096  1024   2.5x  -       completed, protected\n"
+                        "w/a/c1/s2  incr  -         -     -      -  s1      completed\n"
+                        "w/a/job-7  -     -         -     -      -  -       failed\n"
+                        "w/b        -     -         -     -      -  -       -\n"
+                        "x          -     -         -     -      -  -       -\n");
     free(text);
     text = printed(print_paths, tree);
     assert_string_equal(text, "w\nw/a\nw/a/c1\nw/a/c1/s1\nw/a/c1/s2\nw/b\nx\n");
@@ -253,12 +365,12 @@ static void records_are_text(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_are_parsed),         cmocka_unit_test(bad_sizes_are_refused),
-        cmocka_unit_test(numbers_are_bounded),      cmocka_unit_test(sizes_are_printed),
-        cmocka_unit_test(durations_are_printed),    cmocka_unit_test(progress_fits_the_terminal),
-        cmocka_unit_test(progress_knows_its_ends),  cmocka_unit_test(tables_align),
-        cmocka_unit_test(tree_draws_branches),      cmocka_unit_test(records_are_text),
-        cmocka_unit_test(reasons_name_a_disk_once),
+        cmocka_unit_test(sizes_are_parsed),        cmocka_unit_test(bad_sizes_are_refused),
+        cmocka_unit_test(numbers_are_bounded),     cmocka_unit_test(sizes_are_printed),
+        cmocka_unit_test(durations_are_printed),   cmocka_unit_test(progress_fits_the_terminal),
+        cmocka_unit_test(progress_knows_its_ends), cmocka_unit_test(tables_align),
+        cmocka_unit_test(tree_draws_branches),     cmocka_unit_test(tables_fit),
+        cmocka_unit_test(records_are_text),        cmocka_unit_test(reasons_name_a_disk_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
