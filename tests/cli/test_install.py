@@ -3,19 +3,17 @@
 and what a terminal is shown.
 """
 import os
-import pty
 import re
-import select
 import shutil
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from backtree_testing import *
 from disks import KIB, MIB, make_disk, make_scattered_disk
+from terminal import on_terminal
 
 COMMANDS = ["init", "mount", "umount", "add", "remove", "backup", "restore", "list", "show",
-            "jobs", "prune", "stats", "check", "gc", "rebuild"]
+            "diff", "jobs", "prune", "stats", "check", "gc", "rebuild"]
 BUILD = BINARY.parent.parent
 MAN = SOURCE_ROOT / "tools" / "man"
 
@@ -142,28 +140,6 @@ def test_completion(case):
     eq(set(COMMANDS) - offered, set(), f"commands not offered: {done}")
 
 
-def on_terminal(case, arguments, seconds=30, env=None):
-    """Runs the command on a pseudo-terminal. Returns (status, what it printed)."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update(TERM="xterm", **(env or {}))
-        os.execv(BINARY, [str(BINARY), *map(str, arguments)])
-    seen = b""
-    deadline = time.monotonic() + seconds * SLOWDOWN
-    while time.monotonic() < deadline:
-        if fd in select.select([fd], [], [], 0.2)[0]:
-            try:
-                block = os.read(fd, 4096)
-            except OSError:
-                break
-            if not block:
-                break
-            seen += block
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(fd)
-    return status, seen.decode(errors="replace")
-
-
 @each({"unmounted": False, "mounted": True})
 def test_progress_bar(case, mounted):
     image = make_scattered_disk(case.dir / "vda.raw", 20)
@@ -171,7 +147,7 @@ def test_progress_bar(case, mounted):
     case.backtree("add", case.repo, "web1", f"vda={image}")
     if mounted:
         case.mount(fault="source-read=sleep-80")
-    status, seen = on_terminal(case, ["backup", case.repo, "web1"],
+    status, seen = on_terminal(["backup", case.repo, "web1"],
                                env={"BACKTREE_FAULT": "source-read=sleep-80"})
     eq(status, 0, f"exit status: {seen!r}")
     check(seen.count("\r") >= 3, f"a line that is drawn again: {seen!r}")
@@ -193,7 +169,7 @@ def test_listing_on_a_terminal(case):
     case.backtree("add", case.repo, "web1", f"vda={image}")
     case.backtree("backup", case.repo, "web1")
     for command in ("list", "jobs", "stats"):
-        status, seen = on_terminal(case, [command, case.repo])
+        status, seen = on_terminal([command, case.repo])
         eq(status, 0, f"exit status of {command}: {seen!r}")
         check("web1" in seen, f"{command}: {seen!r}")
 

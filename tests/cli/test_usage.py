@@ -11,8 +11,8 @@ from backtree_testing import *
 from disks import KIB, MIB, make_disk
 
 COMMANDS = ["init", "mount", "umount", "add", "remove", "backup", "restore", "list", "show",
-            "jobs", "prune", "stats"]
-WITH_JSON = ["list", "show", "jobs", "prune", "stats"]
+            "diff", "jobs", "prune", "stats"]
+WITH_JSON = ["list", "show", "diff", "jobs", "prune", "stats"]
 
 
 def ready(case):
