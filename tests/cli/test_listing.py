@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """list, jobs, show and stats: what they tell, their filters, and that --json is JSON everywhere."""
 import os
+import re
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from backtree_testing import *
 from disks import KIB, MIB, make_disk, noise, write_at
+from terminal import on_terminal
 
 
 def history(case):
@@ -38,6 +40,92 @@ def test_list(case):
     case.mount()
     for name in case.listed():
         check((case.vm(name) / "disk.raw").exists(), f"{name} is a path below vms/")
+
+
+def test_list_for_programs(case):
+    """Off a terminal: a line each, as many columns, the path first, sizes in bytes, no drawing."""
+    history(case)
+    lines = case.backtree("list", case.repo).out.splitlines()
+    eq(lines[0].split(), ["NAME", "KIND", "TAKEN", "SIZE", "NEW", "RATIO", "PARENT", "STATE"], "titles")
+    rows = {line.split()[0]: line.split(None, 7) for line in lines[1:]}
+    check(all(len(row) == 8 for row in rows.values()), f"columns: {rows}")
+    eq(list(rows), case.backtree("list", case.repo, "--names").out.split(), "paths")
+    for record in case.backtree("list", case.repo, "--json").json():
+        row = rows[record["path"]]
+        parent = record["parent"].split("-")[0] if record["parent"] else "-"
+        eq(row[1:5] + row[6:7], [record["kind"], record["taken_at"], str(record["capacity"]),
+                                 str(record["new_bytes"]), parent], record["path"])
+        check(row[7].startswith("completed"), f"state: {row}")
+        eq(abs(float(row[5].rstrip("x")) - record["data_bytes"] / record["new_bytes"]) < 0.6, True, f"{row}")
+    chain = [r for r in case.backtree("list", case.repo, "--json").json() if r["disk"] == "vda"]
+    eq(int(rows["web1/vda"][4]), sum(r["new_bytes"] for r in chain), "what a disk's add up to")
+    eq(int(rows["web1"][4]), sum(r["new_bytes"] for r in case.backtree("list", case.repo, "web1", "--json").json()),
+       "what a VM's add up to")
+    check(all(ord(c) < 128 for line in lines for c in line), "plain characters")
+    failed = case.backtree("list", case.repo, "--state=failed").out.splitlines()[-1].split(None, 7)
+    eq((failed[0], failed[4]), ("web2/root/job-4", "-"), "what is no snapshot")
+
+
+def drawn(case, *arguments, **more):
+    status, seen = on_terminal([arguments[0], case.repo, *arguments[1:]], **more)
+    eq(status, 0, f"exit status of {arguments}: {seen!r}")
+    return seen.replace("\r\n", "\n")
+
+
+def without_colour(text):
+    return re.sub("\033\\[[0-9;]*m", "", text)
+
+
+def test_list_on_a_terminal(case):
+    history(case)
+    case.mount()
+    (case.vm(case.listed()[1]) / "protected").write_text("1\n")
+    seen = drawn(case, "list", width=160)
+    lines = without_colour(seen).splitlines()
+    for begin in ("web1 ", "├─ vda ", "└─ vdb ", "web2 ", "└─ root "):
+        check(any(line.startswith(begin) for line in lines), f"a line that begins with {begin!r}: {seen}")
+    check("│  └─ chain-0001" in seen and "│     ├─ 0001-full-" in seen and "│     └─ 0002-incr-" in seen,
+          f"a chain: {seen}")
+    check("\033[33mscheduled, protected [nightly]\033[0m" in seen, f"marks stand out: {seen!r}")
+    check("completed" not in seen, f"what is usual is not said: {seen}")
+    check(re.search(r"1\.0 MiB .* [0-9.]+x ", seen), f"sizes and ratio: {seen}")
+    red = drawn(case, "list", "--state=failed", width=160)
+    check("\033[1;31mfailed: web2/root: cannot open" in red, f"failures are red: {red!r}")
+
+
+@each({"NO_COLOR": {"NO_COLOR": "1"}, "a plain locale": {"LC_ALL": "C", "NO_COLOR": "1"}})
+def test_a_plainer_terminal(case, env):
+    history(case)
+    seen = drawn(case, "list", width=160, env=env)
+    check("\033" not in seen, f"no colour: {seen!r}")
+    eq("└─" in seen, env.get("LC_ALL") != "C", f"branches: {seen}")
+    eq("`- 0002-incr" in seen, env.get("LC_ALL") == "C", f"ASCII branches: {seen}")
+
+
+def test_a_narrow_terminal(case):
+    """Every line fits, names are whole, and the state is there however it is cut."""
+    history(case)
+    for width in (200, 120, 100, 80, 64, 56):
+        for arguments in (("list",), ("list", "--state=failed"), ("show", "web1/vda")):
+            seen = without_colour(drawn(case, *arguments, width=width))
+            table = seen[seen.index("NAME"):].splitlines()
+            check(all(len(line) <= width for line in table), f"{arguments} in {width}: {seen}")
+            check("STATE" in table[0], f"the state in {width}: {seen}")
+            check(arguments[-1] == "--state=failed" or "0001-full-" in seen, f"names in {width}: {seen}")
+
+
+def test_show_draws_the_chain(case):
+    history(case)
+    listed = case.listed()
+    for name in ("web1", "web1/vda", "web1/vda/chain-0001", listed[1]):
+        seen = drawn(case, "show", name, width=160)
+        check("└─ " in seen and listed[1].rsplit("/", 1)[1] in seen, f"show {name}: {seen}")
+        check("vdb" not in seen or name == "web1", f"nothing else is drawn for {name}: {seen}")
+    check(re.search(r"\033\[1m[^\n]*" + listed[1].rsplit("/", 1)[1], drawn(case, "show", listed[1], width=160)),
+          "the snapshot stands out")
+    eq(drawn(case, "show", listed[1], "--json", width=160), case.backtree("show", case.repo, listed[1], "--json").out,
+       "--json is the same on a terminal")
+    check("└─" not in case.backtree("show", case.repo, "web1").out, "no drawing off a terminal")
 
 
 def test_list_json(case):

@@ -147,6 +147,36 @@ def test_ls_by_time(case):
     eq([n for n in listed if n.startswith("chain")], ["chain-0002", "chain-0001"], "ls -t of a disk")
 
 
+def by_time(case, folder):
+    return [n for n in case.sh(f"ls -t {folder}").out.split() if n.startswith(("vd", "web", "chain"))]
+
+
+def test_folders_are_as_new_as_their_newest_snapshot(case):
+    """Not as their last change: a disk that was added, a source that was set, a forgotten snapshot."""
+    make_disk(case.dir / "x.raw", 64 * KIB, [(0, 4096)])
+    case.start()
+    for vm in ("web1", "web2", "web3"):
+        case.add(vm, vda=case.dir / "x.raw")
+        time.sleep(0.02)
+    eq(by_time(case, case.mnt / "vms"), ["web3", "web2", "web1"], "without snapshots: as old as themselves")
+    for vm in ("web2", "web3", "web1", "web2"):
+        case.backup(vm)
+        time.sleep(0.02)
+    eq(by_time(case, case.mnt / "vms"), ["web2", "web1", "web3"], "by the newest backup")
+    for vm in ("web1", "web2", "web3"):
+        newest = case.snapshots(vm, "vda")[-1].stat().st_mtime_ns
+        for folder in (case.vm(vm), case.vm(vm) / "vda", case.vm(vm) / "vda" / "chain-0001"):
+            eq(folder.stat().st_mtime_ns, newest, f"mtime of {folder}")
+    case.add("web3", vdb=case.dir / "x.raw")
+    (case.vm("web1") / "vda" / "source").write_text(f"{case.dir}/x.raw\n")
+    eq(by_time(case, case.mnt / "vms"), ["web2", "web1", "web3"], "changes are no backups")
+    case.snapshots("web2", "vda")[-1].rmdir()
+    within(10, lambda: by_time(case, case.mnt / "vms") == ["web1", "web3", "web2"], "its newest is an older one now")
+    eq(case.vm("web2").stat().st_mtime_ns, case.snapshots("web2", "vda")[-1].stat().st_mtime_ns, "mtime")
+    case.remount()
+    eq(by_time(case, case.mnt / "vms"), ["web1", "web3", "web2"], "after another mount")
+
+
 def test_generated_files_have_their_true_size(case):
     one_vm(case, 1)
     checked = 0

@@ -389,6 +389,38 @@ static void test_forget_links_children_to_the_parent(void **state)
     assert_refused(snapshot_forget(t.conn, one, err), -ENOENT, "no snapshot with the number");
 }
 
+static int64_t newest_time(struct catalog_conn *conn, int64_t vm, int64_t disk)
+{
+    int64_t time = -1;
+    assert_ok(snapshot_newest_time(conn, vm, disk, &time, err));
+    return time;
+}
+
+// Of a disk and of a VM with two disks, over chains, and when the newest is forgotten.
+static void test_newest_time(void **state)
+{
+    struct disk_under_test t = make_disk(state);
+    int64_t other = fixture_disk(t.conn, t.vm, "vdb");
+    int64_t empty = fixture_vm(t.conn, "empty");
+    assert_int_equal(newest_time(t.conn, t.vm, 0), 0);
+    assert_int_equal(newest_time(t.conn, 0, t.disk), 0);
+    int64_t first = add(&t, 0, 1, 0);
+    int64_t second = fixture_snapshot(t.conn, t.vm, t.disk, 0, 2, 1, 0); // another chain
+    int64_t third = fixture_snapshot(t.conn, t.vm, other, 0, 1, 1, 0);
+    int64_t times[] = {fixture_get(t.conn, first).taken_at, fixture_get(t.conn, second).taken_at,
+                       fixture_get(t.conn, third).taken_at};
+    assert_true(times[0] < times[1] && times[1] < times[2]);
+    assert_int_equal(newest_time(t.conn, 0, t.disk), times[1]);
+    assert_int_equal(newest_time(t.conn, 0, other), times[2]);
+    assert_int_equal(newest_time(t.conn, t.vm, 0), times[2]);
+    assert_int_equal(newest_time(t.conn, empty, 0), 0);
+    assert_ok(snapshot_forget(t.conn, third, err));
+    assert_int_equal(newest_time(t.conn, 0, other), 0);
+    assert_int_equal(newest_time(t.conn, t.vm, 0), times[1]);
+    assert_ok(snapshot_forget(t.conn, second, err));
+    assert_int_equal(newest_time(t.conn, t.vm, 0), times[0]);
+}
+
 static void test_a_parent_forgotten_under_way(void **state)
 {
     struct disk_under_test t = make_disk(state);
@@ -438,6 +470,7 @@ int main(void)
         WRITING(test_latest_goes_by_number),
         WRITING(test_list_filters),
         WRITING(test_forget_links_children_to_the_parent),
+        WRITING(test_newest_time),
         WRITING(test_a_parent_forgotten_under_way),
         WRITING(test_protected),
     };
