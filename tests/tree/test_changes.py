@@ -4,13 +4,14 @@ size of the disk; what stat says of it; and what damage and forgetting do."""
 import os
 import random
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../corrupt"))
 import extents
 from backtree_testing import *
 from damage import CHUNK_KIND, MAP_KIND, Pack, packs
-from disks import KIB, MIB, copy, make_disk, noise, write_at
+from disks import KIB, MIB, copy, make_disk, make_scattered_disk, noise, write_at
 
 CHUNK = 16 * KIB
 TIB = 1 << 40
@@ -234,6 +235,23 @@ def test_a_damaged_map(case):
         check((snapshot / "info.json").read_text(), "the rest of it can be read")
     check("the map of web1/vda/chain-0001/0002-incr-" in case.daemon.log(), f"says which: {case.daemon.log()}")
     extents.expect((made[0][0] / "changes").read_text(), None, made[0][1], CHUNK, "the first one")
+
+
+def test_an_open_that_is_given_up(case):
+    """A killed reader ends the walk: what is left of it would take minutes."""
+    disk = make_scattered_disk(case.dir / "vda.raw", 400)
+    case.start(init=("--chunk-size=16K",))
+    case.add("web1", vda=disk)
+    case.backup("web1")
+    changes = case.latest("web1", "vda") / "changes"
+    case.remount(fault="pack-read=sleep-500")
+    reader = case.spawn(["cat", changes])
+    time.sleep(1)
+    eq(reader.poll(), None, "it waits for its open")
+    reader.kill()
+    case.bounded(reader.wait, 20, "the killed reader")
+    case.remount()
+    eq(len(extents.parse(changes.read_text())), 400, "extents")
 
 
 def test_many_readers_at_once(case):
