@@ -4,6 +4,7 @@ size of the disk; what stat says of it; and what damage and forgetting do."""
 import os
 import random
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -100,6 +101,46 @@ def test_a_parent_that_was_forgotten(case):
     job = case.request(case.mnt / "control" / "gc")
     case.wait_job(job)
     extents.expect(last.read_text(), None, made[3][1], CHUNK, "after gc")
+
+
+def forget_while_opening(case, made, forget, record):
+    """Opens the changes of the last snapshot; while its walk waits at this record that it reads (two
+    descriptions, then the root of the parent's map and its own), `forget` is forgotten and collected.
+    The text, or the error."""
+    os.environ["BACKTREE_FAULT_HOLD"] = str(case.dir / "held")
+    case.remount(fault=f"pack-read:{record}=hold")
+    box = {}
+
+    def read():
+        try:
+            box["text"] = (made[-1][0] / "changes").read_text()
+        except OSError as error:
+            box["error"] = error
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    held = case.dir / "held.pack-read"
+    within(20, held.exists, "the walk waits")
+    forget.rmdir()
+    case.wait_job(case.request(case.mnt / "control" / "gc", "threshold=1%"))
+    held.unlink()
+    case.bounded(thread.join, 20, "the open")
+    return box
+
+
+def test_a_parent_that_is_forgotten_and_collected_under_way(case):
+    """Its map is gone when the walk wants to read it: not damage, for there is another parent now."""
+    made = history(case, 3)
+    box = forget_while_opening(case, made, made[1][0], 3)
+    check("text" in box, f"it was read: {box}")
+    extents.expect(box["text"], made[0][1], made[2][1], CHUNK, "against the parent's parent")
+
+
+def test_a_snapshot_that_is_forgotten_and_collected_under_way(case):
+    made = history(case, 3)
+    box = forget_while_opening(case, made, made[2][0], 4)
+    check("error" in box, f"its map is gone: {box}")
+    eq(box["error"].errno, errno.ENOENT, "what is said of it")
 
 
 def test_a_protected_snapshot(case):
