@@ -2,6 +2,7 @@
 """backtree diff: any two snapshots, either order, against what both raw disks hold; its forms; what
 it refuses; beside a daemon and without one."""
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -141,6 +142,23 @@ def test_after_forgetting_and_gc(case):
         case.refused("diff", case.repo, names[1], names[2], says="no snapshot named")
         if case.daemon:
             case.umount()
+
+
+def test_a_snapshot_that_is_forgotten_under_way(case):
+    """Forgotten and collected by a daemon between two reads of the command: no damage is told."""
+    names = list(history(case))
+    case.mount()
+    child = case.spawn([BINARY, "diff", case.repo, names[1], names[0]], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True,
+                       env=dict(os.environ, BACKTREE_FAULT="pack-read:3=hold", BACKTREE_FAULT_HOLD=f"{case.dir}/held"))
+    held = case.dir / "held.pack-read"
+    within(20, held.exists, "it waits at the root of the first one's map")
+    case.vm(names[1]).rmdir()
+    case.wait_job(case.request(case.mnt / "control" / "gc", "threshold=1%"))
+    held.unlink()
+    out, err = child.communicate(timeout=20 * SLOWDOWN)
+    eq((child.returncode, out), (1, ""), f"status and output, {err}")
+    check(f"{names[1]} was forgotten meanwhile" in err, f"says so: {err}")
 
 
 def test_damage(case):
