@@ -6,6 +6,8 @@
 #include "base/io.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,6 +60,26 @@ static int grow(struct spool *spool, struct error *err)
     return 0;
 }
 
+// EISDIR and EOPNOTSUPP are what kernels and file systems say that do not know O_TMPFILE: there the
+// file has a name for a moment.
+static int open_nameless(const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    mkdir(dir, 0700); // cache/ may be deleted by anybody at any time
+    fd = io_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR, 0600);
+    if (fd < 0 && (errno == EISDIR || errno == EOPNOTSUPP) &&
+        snprintf(path, sizeof(path), "%s/spool-XXXXXX.tmp", dir) < (int)sizeof(path)) {
+        fd = mkostemps(path, 4, O_CLOEXEC);
+        if (fd >= 0)
+            unlink(path);
+    }
+    if (fd < 0)
+        return error_set_errno(err, -errno, "cannot make a temporary file in %s", dir);
+    return fd;
+}
+
 static int write_out(struct spool *spool, struct error *err)
 {
     int r = spool->reserve ? reserve_check(spool->reserve, spool->used, err) : 0;
@@ -65,10 +87,10 @@ static int write_out(struct spool *spool, struct error *err)
     if (r < 0)
         return r;
     if (spool->fd < 0) {
-        mkdir(spool->dir, 0700); // cache/ may be deleted by anybody at any time
-        spool->fd = io_openat(AT_FDCWD, spool->dir, O_TMPFILE | O_RDWR, 0600);
-        if (spool->fd < 0)
-            return error_set_errno(err, -errno, "cannot make a temporary file in %s", spool->dir);
+        r = open_nameless(spool->dir, err);
+        if (r < 0)
+            return r;
+        spool->fd = r;
     }
     r = io_write_at(spool->fd, spool->memory, spool->used, spool->in_file, "a temporary file", err);
     if (r < 0)
