@@ -12,23 +12,32 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#define HEX_KEY_SIZE 64 // longer than any key of a table
+
+static const char *name_hex_key(const struct json_field *field, char hex_key[HEX_KEY_SIZE])
+{
+    snprintf(hex_key, HEX_KEY_SIZE, "%s_hex", field->key);
+    return hex_key;
+}
+
 // --- writing
 
 // A path may be any bytes, JSON only holds UTF-8.
-static int put_path(json_t *json, const char *key, const char *path)
+static int put_path(json_t *json, const struct json_field *field, const char *path)
 {
-    AUTO_FREE char *hex = NULL, *hex_key = NULL;
+    AUTO_FREE char *hex = NULL;
+    char hex_key[HEX_KEY_SIZE];
     json_t *text = json_string(path);
     size_t len = strlen(path);
 
     if (text)
-        return json_object_set_new(json, key, text);
+        return json_object_set_new(json, field->key, text);
     hex = malloc(2 * len + 1);
-    if (!hex || asprintf(&hex_key, "%s_hex", key) < 0)
+    if (!hex)
         return -1;
     for (size_t i = 0; i < len; i++)
         sprintf(hex + 2 * i, "%02x", (uint8_t)path[i]);
-    return json_object_set_new(json, hex_key, json_string(hex));
+    return json_object_set_new(json, name_hex_key(field, hex_key), json_string(hex));
 }
 
 static int put(json_t *json, const struct json_field *field, const void *record)
@@ -39,7 +48,7 @@ static int put(json_t *json, const struct json_field *field, const void *record)
 
     switch (field->type) {
     case JSON_FIELD_PATH:
-        return put_path(json, field->key, value);
+        return put_path(json, field, value);
     case JSON_FIELD_POSITIVE:
     case JSON_FIELD_TIME:
         made = json_integer(*(const int64_t *)value);
@@ -131,15 +140,10 @@ static bool take_hex(const char *hex, size_t size, char *out)
 
 static bool take_path(const json_t *json, const struct json_field *field, char *out)
 {
-    AUTO_FREE char *hex_key = NULL;
+    char hex_key[HEX_KEY_SIZE];
     const char *text = json_string_value(json_object_get(json, field->key));
-    const char *hex;
+    const char *hex = json_string_value(json_object_get(json, name_hex_key(field, hex_key)));
 
-    if (asprintf(&hex_key, "%s_hex", field->key) < 0) {
-        hex_key = NULL;
-        return false;
-    }
-    hex = json_string_value(json_object_get(json, hex_key));
     if (!text == !hex) // one of the two
         return false;
     return text ? take_string(json_object_get(json, field->key), field, out)
