@@ -161,9 +161,21 @@ static void read_vm(struct statement *st, struct vm_figures *row)
     "(SELECT max(n.id) FROM backup_jobs n WHERE n.context_id = c.id AND n.kind = 'backup' "        \
     "    AND n.state IN (" states ") AND n.\"trigger\" <> 'pre_restore_safety') "
 
-int vm_figures_each(struct catalog_conn *conn,
-                    int (*fn)(const struct vm_figures *row, void *arg, struct error *err),
-                    void *arg, struct error *err)
+static int make_room(struct vm_figures **rows, size_t count, size_t *room, struct error *err)
+{
+    if (count < *room)
+        return 0;
+    size_t wanted = *room ? 2 * *room : 64;
+    struct vm_figures *grown = reallocarray(*rows, wanted, sizeof(*grown));
+    if (!grown)
+        return error_set(err, -ENOMEM, "catalog: add up VMs: out of memory");
+    *rows = grown;
+    *room = wanted;
+    return 0;
+}
+
+int vm_figures_load(struct catalog_conn *conn, struct vm_figures **ret_rows, size_t *ret_count,
+                    struct error *err)
 {
     static const struct query each = {
         "add up VMs",
@@ -302,15 +314,22 @@ int vm_figures_each(struct catalog_conn *conn,
                                                                                             "c."
                                                                                             "name"};
     AUTO(statement_end) struct statement *st = NULL;
+    AUTO_FREE struct vm_figures *rows = NULL;
+    size_t count = 0, room = 0;
     int rc = statement_begin(conn, &each, &st, err);
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        struct vm_figures row = {0};
-        read_vm(st, &row);
+        rc = make_room(&rows, count, &room, err);
+        if (rc < 0)
+            break;
+        rows[count] = (struct vm_figures){0};
+        read_vm(st, &rows[count++]);
         rc = statement_check_row(st, err);
-        if (rc == 0)
-            rc = fn(&row, arg, err);
     }
-    return rc;
+    if (rc < 0)
+        return rc;
+    *ret_rows = TAKE(rows, NULL);
+    *ret_count = count;
+    return 0;
 }
 
 int failing_job_each(struct catalog_conn *conn,

@@ -12,6 +12,7 @@
 #include "base/name.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct catalog_stats {
@@ -51,10 +52,9 @@ struct vm_figures { // of one VM; last: the newest backup of it that completed, 
     uint64_t last_read_bytes, last_new_bytes;
 };
 
-// By name.
-int vm_figures_each(struct catalog_conn *conn,
-                    int (*fn)(const struct vm_figures *row, void *arg, struct error *err),
-                    void *arg, struct error *err);
+// Those of every VM, by name; *ret_rows is malloc'ed (NULL when there is none).
+int vm_figures_load(struct catalog_conn *conn, struct vm_figures **ret_rows, size_t *ret_count,
+                    struct error *err);
 
 // Jobs whose failure stands: no later one of the same kind and VM (verify, gc, check: of the same
 // kind) has completed. Restores are left out, who asked for one has seen it, and so are their

@@ -64,6 +64,7 @@ enum node_kind {
     NODE_SNAPSHOT_VERIFY,
     NODE_METRICS,
     NODE_SNAPSHOT_DAMAGED, // only while something is recorded as damaged
+    NODE_REPORT,
     NODE_KIND_COUNT
 };
 
