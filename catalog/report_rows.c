@@ -15,7 +15,8 @@ int report_disk_each(struct catalog_conn *conn, int64_t context_id, int64_t limi
         "SELECT d.id, d.context_id, c.name, d.name, d.capacity, count(b.id), sum(b.new_bytes), "
         "       max(b.taken_at), d.source "
         "  FROM vm_backup_contexts c JOIN vm_disks d ON d.context_id = c.id "
-        "  LEFT JOIN backup_disks b ON b.context_id = c.id AND b.disk_id = d.id "
+        "  LEFT JOIN backup_disks b INDEXED BY backup_disks_at_a_glance "
+        "         ON b.context_id = c.id AND b.disk_id = d.id "
         "        AND b.state = 'completed' AND b.forgotten_at IS NULL "
         " WHERE ?1 = 0 OR c.id = ?1 GROUP BY c.name, d.name LIMIT ?2"};
     AUTO(statement_end) struct statement *st = NULL;

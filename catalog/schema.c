@@ -249,9 +249,8 @@ static const char version_2[] =
     "UPDATE packs SET delta_count = d.deltas"
     "  FROM (SELECT pack_id, count(*) AS deltas FROM chunks WHERE base IS NOT NULL GROUP BY pack_id) d"
     "  WHERE d.pack_id = packs.id;"
-    "CREATE INDEX snapshots_at_a_glance ON backup_disks"
-    "  (context_id, disk_id, protected, verified_at, taken_at, capacity, data_bytes, new_bytes)"
-    "  WHERE state = 'completed' AND forgotten_at IS NULL;";
+    "CREATE INDEX backup_disks_at_a_glance ON backup_disks (state, forgotten_at, context_id, disk_id,"
+    "  protected, verified_at, taken_at, capacity, data_bytes, new_bytes);";
 // clang-format on
 
 static const struct schema_step steps_of_this_program[] = {{1, version_1}, {2, version_2}};

@@ -120,8 +120,7 @@ static void print_owner(FILE *out, const struct repository_status *status)
           (double)status->cache.misses);
     gauge(out, "cache_bytes", "What the cache of decoded chunks holds.",
           (double)status->cache.bytes);
-    gauge(out, "uptime_seconds", "Since the repository was opened.",
-          (double)status->uptime / (double)CLOCK_SECOND);
+    timestamp(out, "start_time_seconds", "When the repository was opened.", status->up_since);
 }
 
 struct vm_family {

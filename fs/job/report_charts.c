@@ -14,7 +14,7 @@
 
 void chart_print_shapes(FILE *out)
 {
-    fputs("<svg width=\"0\" height=\"0\" aria-hidden=\"true\" style=\"position:absolute\"><defs>\n"
+    fputs("<svg class=\"shapes\" aria-hidden=\"true\"><defs>\n"
           "<rect id=\"mf\" class=\"f\" x=\"-5.5\" y=\"-5.5\" width=\"11\" height=\"11\"/>\n"
           "<circle id=\"mi\" class=\"i\" r=\"4.5\"/>\n"
           "<path id=\"ms\" class=\"s\" d=\"M0-6.5L6 5H-6z\"/>\n"

@@ -17,7 +17,7 @@
 #define REPORT_VM_ROWS 500   // in the table of VMs
 #define REPORT_VM_DISKS 12   // with charts, of one VM
 #define REPORT_DISK_ROWS 200 // in the table of disks
-#define REPORT_MARKS 2400    // snapshots in charts, shared out among the disks
+#define REPORT_MARKS 1800    // snapshots in charts, shared out among the disks
 #define REPORT_MARKS_LEAST 8 // … but so many of each
 #define REPORT_MARKS_MOST 60
 #define REPORT_ATTEMPTS 20 // failed ones, of one disk

@@ -277,7 +277,7 @@ int repository_open_owner(const char *dir, const char *command, const char *moun
                           const struct store_options *options, struct repository *repository,
                           struct repo_lock_owner *ret_owner, struct error *err)
 {
-    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_monotonic()};
+    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_now()};
     int r = resolve_dir(dir, &repository->dir, err);
 
     // The config is looked at before the lock, so that a folder that is no repository is told so
@@ -318,7 +318,7 @@ void repository_refill_reserve(struct repository *repository)
 
 int repository_open_viewer(const char *dir, struct repository *repository, struct error *err)
 {
-    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_monotonic()};
+    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_now()};
     int r = resolve_dir(dir, &repository->dir, err);
 
     if (r == 0)

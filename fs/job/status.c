@@ -71,7 +71,7 @@ int repository_status_fill(const struct repository *repository, struct catalog_c
         return r;
     status.health = judge(&status);
     if (repository->store) {
-        status.uptime = clock_monotonic() - repository->opened_at;
+        status.up_since = repository->opened_at;
         status.cache = store_cache_counts(repository->store);
     }
     *ret_status = status;
@@ -187,7 +187,7 @@ static void print_owner(FILE *out, const struct repository_status *status)
     print_size(out, "cache_hits", status->cache.hits);
     print_size(out, "cache_misses", status->cache.misses);
     print_size(out, "cache_bytes", status->cache.bytes);
-    print_count(out, "uptime_seconds", status->uptime / CLOCK_SECOND);
+    print_time(out, "up_since", status->up_since);
 }
 
 static void print_status(FILE *out, const struct repository *repository,

@@ -28,7 +28,7 @@ struct repository_status {
     uint64_t reserve_bytes; // kept for forgetting and gc on a full disk (fs/store/reserve.h)
     char retention[RETENTION_TEXT_SIZE]; // the policy of VMs that have none of their own
     // of an owner; zeros for a viewer
-    int64_t uptime; // nanoseconds since it was opened
+    int64_t up_since; // when it was opened
     struct chunk_cache_counts cache;
 };
 
@@ -50,7 +50,7 @@ int repository_status_fill(const struct repository *repository, struct catalog_c
 // capacity_bytes, free_bytes, reserve_bytes, retention, damaged_snapshots, lost_records,
 // unverified_snapshots, unverified_bytes, last_verified, oldest_verified (the oldest proof of a
 // pack), last_verify, last_gc, last_check (the newest of those jobs that completed); of an owner
-// cache_hits, cache_misses, cache_bytes, uptime_seconds; last_success, and
+// cache_hits, cache_misses, cache_bytes, up_since; last_success, and
 // `last_success.VM TIME` for each VM. Times are "never" when there is none.
 int repository_status_text(const struct repository *repository, char **ret_text, struct error *err);
 

@@ -188,7 +188,7 @@ static void test_migrates_from_version_1(void **state)
     assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &conn, err));
     assert_ok(connection_exec(
         conn, "go back to version 1",
-        "DROP INDEX snapshots_at_a_glance;"
+        "DROP INDEX backup_disks_at_a_glance;"
         "ALTER TABLE packs DROP COLUMN delta_count;"
         "INSERT INTO packs (uuid, file_bytes, raw_bytes, record_count, sealed_at) VALUES "
         "  ('aaaaaaaa-0000-4000-8000-000000000000', 9, 9, 3, 1),"
