@@ -191,18 +191,17 @@ static void print_space(struct report *page)
 
 // --- the page
 
-static bool in_trouble(const struct vm_figures *vm)
+static int trouble_of(const struct vm_figures *vm)
 {
-    return vm->failing || vm->damaged_snapshots > 0;
+    return vm->damaged_snapshots > 0 ? 2 : vm->failing;
 }
 
 static int by_trouble(const void *left, const void *right)
 {
     const struct vm_figures *a = left, *b = right;
+    int more = trouble_of(b) - trouble_of(a);
 
-    if (in_trouble(a) != in_trouble(b))
-        return in_trouble(a) ? -1 : 1;
-    return strcmp(a->name, b->name);
+    return more ? more : strcmp(a->name, b->name);
 }
 
 static int load(struct report *page, struct error *err)

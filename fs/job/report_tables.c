@@ -60,16 +60,17 @@ static void print_damage(struct report *page)
         fputs("<li><b>", out);
         html_text(out, vm->name);
         fprintf(out,
-                "</b>: of %" PRId64 " snapshots %" PRId64
-                " cannot be read wholly; their <code>DAMAGED</code> files say where.</li>\n",
-                vm->snapshots, vm->damaged_snapshots);
+                "</b>: %" PRId64 " of %" PRId64
+                " snapshots cannot be read wholly; their <code>DAMAGED</code> files say "
+                "where.</li>\n",
+                vm->damaged_snapshots, vm->snapshots);
     }
     if (vms > REPORT_FAILURES)
         fprintf(out, "<li>So it is with %" PRId64 " VMs in all.</li>\n", vms);
-    fprintf(out,
-            "<li>Stored records of which every copy is damaged: %" PRId64 ". The next backup that "
-            "meets their content on its source heals what refers to them.</li>\n",
-            t->lost_records);
+    if (t->lost_records)
+        fprintf(out, "<li>Stored records of which every copy is damaged: %" PRId64 ".</li>\n",
+                t->lost_records);
+    fputs("<li>The next backup that meets that content on its source heals it.</li>\n", out);
 }
 
 int report_print_trouble(struct report *page, struct error *err)
@@ -110,7 +111,7 @@ static int print_disk(const struct report_disk *row, void *arg, struct error *er
     html_text_short(out, row->source, 120);
     fputs("</code></td><td class=\"n\">", out);
     html_size(out, row->capacity);
-    fprintf(out, "</td><td class=\"n\">%" PRId64 "</td><td class=\"n opt\">", row->snapshots);
+    fprintf(out, "</td><td class=\"n opt\">%" PRId64 "</td><td class=\"n opt\">", row->snapshots);
     html_size(out, row->new_bytes);
     fputs("</td><td class=\"t\">", out);
     html_time(out, row->newest_at);
@@ -132,7 +133,7 @@ int report_print_disks(struct report *page, struct error *err)
     } else {
         fputs("<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Disk</th>"
               "<th scope=\"col\" class=\"opt\">Source</th><th scope=\"col\" class=\"n\">Size</th>"
-              "<th scope=\"col\" class=\"n\">Snapshots</th>"
+              "<th scope=\"col\" class=\"n opt\">Snapshots</th>"
               "<th scope=\"col\" class=\"n opt\">Added by all</th>"
               "<th scope=\"col\">Newest</th></tr></thead>\n<tbody>\n",
               out);
@@ -164,6 +165,11 @@ static void print_job_state(FILE *out, const struct job_row *job)
 
 static void print_job_subject(FILE *out, const struct job_row *job)
 {
+    fputs(job_kind_to_word(job->kind), out);
+    if (job->trigger == TRIGGER_PRE_RESTORE_SAFETY)
+        fputs(" (safety)", out);
+    if (job->context_id)
+        fputs(" of ", out);
     html_text(out, job->context_name);
     if (job->disk_id) {
         fputs("/<wbr>", out);
@@ -195,9 +201,7 @@ static void print_job_times(FILE *out, const struct job_row *job)
 
 static void print_job(FILE *out, const struct job_row *job)
 {
-    fprintf(out, "<tr><th scope=\"row\">%" PRId64 "</th><td>%s%s</td><td class=\"opt\">", job->id,
-            job_kind_to_word(job->kind),
-            job->trigger == TRIGGER_PRE_RESTORE_SAFETY ? " (safety)" : "");
+    fprintf(out, "<tr><th scope=\"row\">%" PRId64 "</th><td class=\"name\">", job->id);
     print_job_subject(out, job);
     fputs("</td><td>", out);
     print_job_state(out, job);
@@ -205,7 +209,7 @@ static void print_job(FILE *out, const struct job_row *job)
     print_job_times(out, job);
     fputs("</tr>\n", out);
     if (*job->reason) {
-        fputs("<tr class=\"reason\"><td></td><td colspan=\"5\">", out);
+        fputs("<tr class=\"reason\"><td></td><td colspan=\"4\">", out);
         html_text_short(out, job->reason, 300);
         fputs("</td></tr>\n", out);
     }
@@ -239,8 +243,8 @@ static int print_job_table(struct report *page, enum job_state state, int64_t li
     int r = job_each(page->conn, &filter, keep_job, &list, err);
     fprintf(out,
             "<div class=\"wide\"><table>\n<caption>%s</caption>\n<thead><tr>"
-            "<th scope=\"col\">Job</th><th scope=\"col\">Kind</th>"
-            "<th scope=\"col\" class=\"opt\">Of</th><th scope=\"col\">State</th>"
+            "<th scope=\"col\">Job</th><th scope=\"col\">What</th>"
+            "<th scope=\"col\">State</th>"
             "<th scope=\"col\">Started</th><th scope=\"col\" class=\"n opt\">Took</th></tr>"
             "</thead>\n<tbody>\n",
             caption);
