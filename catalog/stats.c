@@ -229,7 +229,7 @@ int failing_job_each(struct catalog_conn *conn,
         "look which jobs fail",
         "WITH failed AS (SELECT max(id) AS id, kind, "
         "       iif(kind IN ('verify', 'gc', 'check'), NULL, context_id) AS whose "
-        "  FROM backup_jobs INDEXED BY backup_jobs_by_state WHERE state = 'failed' "
+        "  FROM backup_jobs INDEXED BY backup_jobs_at_a_glance WHERE state = 'failed' "
         "   AND kind <> 'restore' AND \"trigger\" <> 'pre_restore_safety' GROUP BY 2, 3) "
         "SELECT f.id FROM failed f WHERE iif(f.whose IS NULL, "
         "       NOT EXISTS (SELECT 1 FROM job_upkeep u CROSS JOIN backup_jobs n ON n.id = u.job_id "

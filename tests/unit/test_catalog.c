@@ -177,34 +177,6 @@ static void test_migrates_step_by_step(void **state)
     assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 3);
 }
 
-// A catalog as version 1 left it counts the deltas that its packs hold.
-static void test_migrates_from_version_1(void **state)
-{
-    struct fixture *fixture = *state;
-    size_t count;
-    const struct schema_step *released = schema_steps(&count);
-    close_catalog(fixture);
-    AUTO(connection_close) struct catalog_conn *conn = NULL;
-    assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &conn, err));
-    assert_ok(connection_exec(
-        conn, "go back to version 1",
-        "DROP INDEX backup_disks_at_a_glance;"
-        "ALTER TABLE packs DROP COLUMN delta_count;"
-        "INSERT INTO packs (uuid, file_bytes, raw_bytes, record_count, sealed_at) VALUES "
-        "  ('aaaaaaaa-0000-4000-8000-000000000000', 9, 9, 3, 1),"
-        "  ('bbbbbbbb-0000-4000-8000-000000000000', 9, 9, 1, 1);"
-        "INSERT INTO chunks (id, pack_id, \"offset\", stored_length, raw_length, kind, codec, base)"
-        "  VALUES (zeroblob(32), 1, 0, 1, 1, 1, 1, NULL),"
-        "         (randomblob(32), 1, 1, 1, 1, 1, 2, zeroblob(32)),"
-        "         (randomblob(32), 1, 2, 1, 1, 1, 2, zeroblob(32)),"
-        "         (randomblob(32), 2, 0, 1, 1, 1, 1, NULL);",
-        err));
-    assert_ok(schema_migrate(conn, released, count, 1, err));
-    assert_int_equal(fixture_count(conn, "SELECT delta_count FROM packs WHERE id = 1"), 2);
-    assert_int_equal(fixture_count(conn, "SELECT delta_count FROM packs WHERE id = 2"), 0);
-    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), (int)count);
-}
-
 // Every child column of a foreign key begins some index: without one a cascade scans the table.
 static void test_foreign_keys_are_indexed(void **state)
 {
@@ -598,7 +570,6 @@ int main(void)
         PLAIN(test_open_refuses_a_folder),
         PLAIN(test_recovers_from_a_killed_owner),
         PLAIN(test_migrates_step_by_step),
-        PLAIN(test_migrates_from_version_1),
         WRITING(test_foreign_keys_are_indexed),
         PLAIN(test_connections_are_set_up),
         PLAIN(test_commit_and_rollback),

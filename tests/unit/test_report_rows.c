@@ -6,6 +6,7 @@
 
 #include "catalog/damage.h"
 #include "catalog/report_rows.h"
+#include "catalog/schema.h"
 #include "catalog/stats.h"
 
 #include <stdio.h>
@@ -255,14 +256,47 @@ static void test_chunks_cost_nothing(void **state)
     assert_int_equal(stats.deltas, 1500);
 }
 
+// A catalog as version 1 left it counts the deltas that its packs hold.
+static void test_migrates_from_version_1(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t count;
+    const struct schema_step *released = schema_steps(&count);
+    fixture->catalog = catalog_close(fixture->catalog);
+    AUTO(connection_close) struct catalog_conn *conn = NULL;
+    assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &conn, err));
+    assert_ok(connection_exec(
+        conn, "go back to version 1",
+        "DROP INDEX backup_disks_at_a_glance;"
+        "DROP INDEX backup_jobs_at_a_glance;"
+        "ALTER TABLE packs DROP COLUMN delta_count;"
+        "INSERT INTO packs (uuid, file_bytes, raw_bytes, record_count, sealed_at) VALUES "
+        "  ('aaaaaaaa-0000-4000-8000-000000000000', 9, 9, 3, 1),"
+        "  ('bbbbbbbb-0000-4000-8000-000000000000', 9, 9, 1, 1);"
+        "INSERT INTO chunks (id, pack_id, \"offset\", stored_length, raw_length, kind, codec, base)"
+        "  VALUES (zeroblob(32), 1, 0, 1, 1, 1, 1, NULL),"
+        "         (randomblob(32), 1, 1, 1, 1, 1, 2, zeroblob(32)),"
+        "         (randomblob(32), 1, 2, 1, 1, 1, 2, zeroblob(32)),"
+        "         (randomblob(32), 2, 0, 1, 1, 1, 1, NULL);",
+        err));
+    assert_ok(schema_migrate(conn, released, count, 1, err));
+    assert_int_equal(fixture_count(conn, "SELECT delta_count FROM packs WHERE id = 1"), 2);
+    assert_int_equal(fixture_count(conn, "SELECT delta_count FROM packs WHERE id = 2"), 0);
+    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), (int)count);
+}
+
 #define WRITING(test) cmocka_unit_test_setup_teardown(test, fixture_setup_writing, fixture_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WRITING(test_failures_that_stand), WRITING(test_upkeep_that_fails),
-        WRITING(test_figures_of_vms),      WRITING(test_newest_rows),
+        WRITING(test_failures_that_stand),
+        WRITING(test_upkeep_that_fails),
+        WRITING(test_figures_of_vms),
+        WRITING(test_newest_rows),
         WRITING(test_chunks_cost_nothing),
+        cmocka_unit_test_setup_teardown(test_migrates_from_version_1, fixture_setup,
+                                        fixture_teardown),
     };
     return cmocka_run_group_tests_name("report_rows", tests, NULL, NULL);
 }
