@@ -88,7 +88,7 @@ static void print_title(FILE *out, const struct chart_mark *mark)
     if (mark->kind == MARK_FAILED) {
         html_time_text(out, mark->at);
         fprintf(out, ", job %" PRId64 " failed: ", mark->job_id);
-        html_text_short(out, mark->reason, 160);
+        html_text_short(out, mark->reason, 240);
     } else {
         print_snapshot_title(out, &mark->snapshot);
     }

@@ -181,11 +181,11 @@ def test_hostile_words(case):
     broken = os.fsencode(str(folder)) + b"/\xff\xc0\xaf<img src=x onerror=alert(1)>"
     make_disk(os.fsdecode(broken), MIB, [(0, 64 * KIB)])
     for disk in ("vda", "vdb"):
-        case.add(LONG_NAME, **{disk: make_disk(case.dir / "plain.raw", MIB, [(0, 64 * KIB)])})
-    (case.vm(LONG_NAME) / "vdb/source").write_bytes(broken + b"\n")
-    case.backup(LONG_NAME)
+        case.add("w", **{disk: make_disk(case.dir / "plain.raw", MIB, [(0, 64 * KIB)])})
+    (case.vm("w") / "vdb/source").write_bytes(broken + b"\n")
+    case.backup("w")
     os.rename(broken, case.dir / "away")
-    case.backup(LONG_NAME, state="failed")
+    case.backup("w", state="failed")
     case.umount()
     # What no command lets in: control characters, and bytes that are no text in a reason.
     with sqlite3.connect(case.repo / "catalog.db", timeout=60) as db:
