@@ -3,6 +3,7 @@
 // Totals over the catalog's tables, added up when they are asked for. Reads only.
 #include "catalog/stats.h"
 
+#include "base/grow.h"
 #include "catalog/statement.h"
 
 // A query of exactly one row, and who takes its columns.
@@ -164,19 +165,6 @@ static void read_vm(struct statement *st, struct vm_figures *row)
 #define NEWEST_COMPLETED "(" BACKUPS_OF_C "= 'completed') "
 #define NEWEST_ENDED "(" BACKUPS_OF_C "IN ('completed', 'failed')) "
 
-static int make_room(struct vm_figures **rows, size_t count, size_t *room, struct error *err)
-{
-    if (count < *room)
-        return 0;
-    size_t wanted = *room ? 2 * *room : 64;
-    struct vm_figures *grown = reallocarray(*rows, wanted, sizeof(*grown));
-    if (!grown)
-        return error_set(err, -ENOMEM, "catalog: add up VMs: out of memory");
-    *rows = grown;
-    *room = wanted;
-    return 0;
-}
-
 int vm_figures_load(struct catalog_conn *conn, struct vm_figures **ret_rows, size_t *ret_count,
                     struct error *err)
 {
@@ -207,7 +195,7 @@ int vm_figures_load(struct catalog_conn *conn, struct vm_figures **ret_rows, siz
     size_t count = 0, room = 0;
     int rc = statement_begin(conn, &each, &st, err);
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
-        rc = make_room(&rows, count, &room, err);
+        rc = GROW(rows, count, room, "VMs", err);
         if (rc < 0)
             break;
         rows[count] = (struct vm_figures){0};

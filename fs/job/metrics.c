@@ -5,6 +5,7 @@
 #include "fs/job/metrics.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "fs/job/status.h"
 
 #include <inttypes.h>
@@ -223,9 +224,9 @@ int repository_metrics_text(const struct repository *repository, char **ret_text
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     AUTO_FREE struct vm_figures *vms = NULL;
-    AUTO_FREE char *text = NULL;
+    AUTO(text_discard) struct text text = {0};
     struct repository_status status;
-    size_t count = 0, len = 0;
+    size_t count = 0;
     int r = catalog_read_begin(repository->catalog, &conn, err);
 
     if (r == 0)
@@ -234,12 +235,12 @@ int repository_metrics_text(const struct repository *repository, char **ret_text
         r = vm_figures_load(conn, &vms, &count, err);
     if (r < 0)
         return r;
-    FILE *out = open_memstream(&text, &len);
+    FILE *out = text_begin(&text);
     if (!out)
         return error_set(err, -ENOMEM, "out of memory");
     print_all(out, repository, &status, vms, count);
-    if (fclose(out) != 0)
+    if (!text_end(&text))
         return error_set(err, -ENOMEM, "out of memory");
-    *ret_text = TAKE(text, NULL);
+    *ret_text = TAKE(text.data, NULL);
     return 0;
 }

@@ -4,7 +4,7 @@
 #include "fs/job/report.h"
 
 #include "base/clock.h"
-#include "base/human.h"
+#include "base/text.h"
 #include "fs/job/html.h"
 #include "fs/job/report_charts.h"
 #include "fs/job/report_page.h"
@@ -247,22 +247,22 @@ static int print_page(struct report *page, struct error *err)
 int repository_report_text(const struct repository *repository, char **ret_text, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    AUTO_FREE char *text = NULL;
+    AUTO(text_discard) struct text text = {0};
     struct report page = {.repository = repository, .now = clock_now()};
-    size_t len = 0;
     int r = catalog_read_begin(repository->catalog, &conn, err);
 
     page.conn = conn;
     if (r == 0)
         r = load(&page, err);
     if (r == 0) {
-        page.out = open_memstream(&text, &len);
+        page.out = text_begin(&text);
         r = page.out ? print_page(&page, err) : error_set(err, -ENOMEM, "out of memory");
     }
-    if (page.out && fclose(page.out) != 0 && r == 0)
-        r = error_set(err, -ENOMEM, "out of memory");
     free(page.vms);
-    if (r == 0)
-        *ret_text = TAKE(text, NULL);
-    return r;
+    if (r < 0)
+        return r;
+    if (!text_end(&text))
+        return error_set(err, -ENOMEM, "out of memory");
+    *ret_text = TAKE(text.data, NULL);
+    return 0;
 }

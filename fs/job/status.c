@@ -5,6 +5,7 @@
 #include "fs/job/status.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "catalog/context.h"
 #include "catalog/record_json.h"
 
@@ -206,23 +207,22 @@ int repository_status_text(const struct repository *repository, char **ret_text,
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct repository_status status;
-    AUTO_FREE char *text = NULL;
-    size_t len = 0;
+    AUTO(text_discard) struct text text = {0};
     int r = catalog_read_begin(repository->catalog, &conn, err);
 
     if (r == 0)
         r = repository_status_fill(repository, conn, &status, err);
     if (r < 0)
         return r;
-    FILE *out = open_memstream(&text, &len);
+    FILE *out = text_begin(&text);
     if (!out)
         return error_set(err, -ENOMEM, "out of memory");
     print_status(out, repository, &status);
     r = context_each(conn, print_vm, out, err);
-    if (fclose(out) != 0 && r == 0)
+    if (!text_end(&text) && r == 0)
         r = error_set(err, -ENOMEM, "out of memory");
     if (r == 0)
-        *ret_text = TAKE(text, NULL);
+        *ret_text = TAKE(text.data, NULL);
     return r;
 }
 

@@ -82,6 +82,14 @@ static const char *domain_of(enum record_kind kind)
     }
 }
 
+// Whatever else a function of zstd's may complain of, want of memory is not that.
+static int zstd_refused(size_t n, int code, const char *what, struct error *err)
+{
+    if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+        return error_set(err, -ENOMEM, "out of memory for zstd");
+    return error_set(err, code, "%s: %s", what, ZSTD_getErrorName(n));
+}
+
 int chunk_coder_id(struct chunk_coder *coder, enum record_kind kind, const void *data, size_t len,
                    struct digest *ret_id, struct error *err)
 {
@@ -94,8 +102,9 @@ int chunk_coder_id(struct chunk_coder *coder, enum record_kind kind, const void 
         (domain && EVP_DigestUpdate(coder->md_ctx, domain, 16) != 1) ||
         EVP_DigestUpdate(coder->md_ctx, data, len) != 1 ||
         EVP_DigestFinal_ex(coder->md_ctx, id.bytes, NULL) != 1)
-        return error_set(err, -EIO, "SHA-256 failed: %s",
-                         ERR_reason_error_string(ERR_peek_last_error()) ?: "unknown reason");
+        // It can have no other reason: bytes are bytes.
+        return error_set(err, -ENOMEM, "SHA-256 failed: %s",
+                         ERR_reason_error_string(ERR_peek_last_error()) ?: "out of memory");
     *ret_id = id;
     return 0;
 }
@@ -114,8 +123,7 @@ int chunk_coder_encode(struct chunk_coder *coder, const void *data, size_t len, 
         return error_set(err, -ENOMEM, "out of memory for zstd");
     n = ZSTD_compressCCtx(coder->compressor, out, chunk_coder_bound(len), data, len, coder->level);
     if (ZSTD_isError(n))
-        return error_set(err, -EIO, "zstd cannot compress %zu bytes: %s", len,
-                         ZSTD_getErrorName(n));
+        return zstd_refused(n, -EIO, "zstd cannot compress a record", err);
     if (n > len - len / 32 || n >= len) {
         *ret_len = len;
         *ret_codec = CODEC_RAW;
@@ -143,11 +151,8 @@ int chunk_coder_decode(struct chunk_coder *coder, enum record_codec codec, const
     if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
         return error_set(err, -ENOMEM, "out of memory for zstd");
     n = ZSTD_decompressDCtx(coder->decompressor, out, raw_length, payload, len);
-    if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
-        return error_set(err, -ENOMEM, "out of memory for zstd");
     if (ZSTD_isError(n))
-        return error_set(err, -ERROR_CORRUPT, "payload does not decompress: %s",
-                         ZSTD_getErrorName(n));
+        return zstd_refused(n, -ERROR_CORRUPT, "payload does not decompress", err);
     if (n != raw_length)
         return error_set(err, -ERROR_CORRUPT, "payload decompresses to %zu bytes instead of %zu", n,
                          raw_length);
@@ -182,8 +187,7 @@ static int set_up_deltas(struct chunk_coder *coder, size_t len, struct error *er
         n = ZSTD_CCtx_setParameter(coder->delta_compressor, parameters[i].what,
                                    parameters[i].value);
     if (ZSTD_isError(n))
-        return error_set(err, -EIO, "zstd cannot make deltas of %zu bytes: %s", len,
-                         ZSTD_getErrorName(n));
+        return zstd_refused(n, -EIO, "zstd cannot be set up for deltas", err);
     coder->delta_length = len;
     return 0;
 }
@@ -206,8 +210,7 @@ int chunk_coder_encode_delta(struct chunk_coder *coder, const void *data, size_t
     if (ZSTD_isError(n) && ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
         return error_set(err, -ENOSPC, "a delta does not fit %zu bytes", room);
     if (ZSTD_isError(n))
-        return error_set(err, -EIO, "zstd cannot make a delta of %zu bytes: %s", len,
-                         ZSTD_getErrorName(n));
+        return zstd_refused(n, -EIO, "zstd cannot make a delta", err);
     *ret_len = n;
     return 0;
 }
@@ -237,8 +240,7 @@ int chunk_coder_decode_delta(struct chunk_coder *coder, const void *frame, size_
     // Whatever came of it, the next frame has no prefix.
     ZSTD_DCtx_refPrefix(coder->decompressor, NULL, 0);
     if (ZSTD_isError(n))
-        return error_set(err, -ERROR_CORRUPT, "the delta does not go with its base: %s",
-                         ZSTD_getErrorName(n));
+        return zstd_refused(n, -ERROR_CORRUPT, "the delta does not go with its base", err);
     if (n != raw_length)
         return error_set(err, -ERROR_CORRUPT, "payload decompresses to %zu bytes instead of %zu", n,
                          raw_length);

@@ -12,26 +12,35 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#define HEX_KEY_SIZE 64 // longer than any key of a table
+
+static const char *name_hex_key(const struct json_field *field, char hex_key[HEX_KEY_SIZE])
+{
+    snprintf(hex_key, HEX_KEY_SIZE, "%s_hex", field->key);
+    return hex_key;
+}
+
 // --- writing
 
 // A path may be any bytes, JSON only holds UTF-8.
-static int put_path(json_t *json, const char *key, const char *path)
+static int put_path(json_t *json, const struct json_field *field, const char *path)
 {
-    AUTO_FREE char *hex = NULL, *hex_key = NULL;
+    AUTO_FREE char *hex = NULL;
+    char hex_key[HEX_KEY_SIZE];
     json_t *text = json_string(path);
     size_t len = strlen(path);
 
     if (text)
-        return json_object_set_new(json, key, text);
+        return json_object_set_new(json, field->key, text);
     hex = malloc(2 * len + 1);
-    if (!hex || asprintf(&hex_key, "%s_hex", key) < 0)
+    if (!hex)
         return -1;
     for (size_t i = 0; i < len; i++)
         sprintf(hex + 2 * i, "%02x", (uint8_t)path[i]);
-    return json_object_set_new(json, hex_key, json_string(hex));
+    return json_object_set_new(json, name_hex_key(field, hex_key), json_string(hex));
 }
 
-int json_field_put(json_t *json, const struct json_field *field, const void *record)
+static int put(json_t *json, const struct json_field *field, const void *record)
 {
     const void *value = (const char *)record + field->offset;
     json_t *made;
@@ -39,7 +48,7 @@ int json_field_put(json_t *json, const struct json_field *field, const void *rec
 
     switch (field->type) {
     case JSON_FIELD_PATH:
-        return put_path(json, field->key, value);
+        return put_path(json, field, value);
     case JSON_FIELD_POSITIVE:
     case JSON_FIELD_TIME:
         made = json_integer(*(const int64_t *)value);
@@ -57,42 +66,15 @@ int json_field_put(json_t *json, const struct json_field *field, const void *rec
     return json_object_set_new(json, field->key, made); // fails on NULL
 }
 
+int json_field_put(json_t *json, const struct json_field *field, const void *record)
+{
+    json_text_was_out_of_memory();
+    if (put(json, field, record) == 0)
+        return 0;
+    return json_text_was_out_of_memory() ? -ENOMEM : -EINVAL;
+}
+
 // --- parsing
-
-// Jansson says of a text that is sound that it is not when memory runs out in the middle of it, and
-// a record must not be taken for lost then. So its allocations go through here.
-static _Thread_local bool out_of_memory;
-
-static void *allocate(size_t size)
-{
-    void *memory = malloc(size);
-
-    if (!memory)
-        out_of_memory = true;
-    return memory;
-}
-
-// Before main(), as other threads may use jansson.
-__attribute__((constructor)) static void use_allocate(void)
-{
-    json_set_alloc_funcs(allocate, free);
-}
-
-int json_field_load(const void *data, size_t len, const char *what, json_t **ret_json,
-                    struct error *err)
-{
-    json_error_t where;
-    json_t *json;
-
-    out_of_memory = false;
-    json = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!json && out_of_memory)
-        return error_set(err, -ENOMEM, "%s: out of memory", what);
-    if (!json)
-        return error_set(err, -ERROR_CORRUPT, "%s: %s", what, where.text);
-    *ret_json = json;
-    return 0;
-}
 
 static bool uuid_ok(const char *text)
 {
@@ -158,15 +140,10 @@ static bool take_hex(const char *hex, size_t size, char *out)
 
 static bool take_path(const json_t *json, const struct json_field *field, char *out)
 {
-    AUTO_FREE char *hex_key = NULL;
+    char hex_key[HEX_KEY_SIZE];
     const char *text = json_string_value(json_object_get(json, field->key));
-    const char *hex;
+    const char *hex = json_string_value(json_object_get(json, name_hex_key(field, hex_key)));
 
-    if (asprintf(&hex_key, "%s_hex", field->key) < 0) {
-        hex_key = NULL;
-        return false;
-    }
-    hex = json_string_value(json_object_get(json, hex_key));
     if (!text == !hex) // one of the two
         return false;
     return text ? take_string(json_object_get(json, field->key), field, out)
