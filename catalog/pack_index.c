@@ -8,13 +8,23 @@
 
 #include <string.h>
 
-static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack, size_t count,
-                       int64_t *ret_id, struct error *err)
+static size_t count_deltas(const struct chunk_row *records, size_t count)
+{
+    size_t deltas = 0;
+    for (size_t i = 0; i < count; i++)
+        deltas += !digest_is_zero(&records[i].base);
+    return deltas;
+}
+
+static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack,
+                       const struct chunk_row *records, size_t count, int64_t *ret_id,
+                       struct error *err)
 {
     static const struct query insert = {
         "add a pack",
-        "INSERT INTO packs (uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at) "
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (uuid) DO NOTHING"};
+        "INSERT INTO packs (uuid, job_id, file_bytes, raw_bytes, record_count, delta_count, "
+        "                   sealed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (uuid) DO "
+        "NOTHING"};
     AUTO(statement_end) struct statement *st = NULL;
     int rc = statement_begin(conn, &insert, &st, err);
     if (rc < 0)
@@ -24,7 +34,8 @@ static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack, s
     statement_bind_size(st, 3, pack->file_bytes);
     statement_bind_size(st, 4, pack->raw_bytes);
     statement_bind_size(st, 5, count);
-    statement_bind_int(st, 6, pack->sealed_at);
+    statement_bind_size(st, 6, count_deltas(records, count));
+    statement_bind_int(st, 7, pack->sealed_at);
     rc = statement_run(st, err);
     if (rc < 0)
         return rc;
@@ -68,7 +79,7 @@ int pack_insert(struct catalog_conn *conn, const struct pack_row *pack,
                 struct error *err)
 {
     int64_t id = 0;
-    int rc = insert_pack(conn, pack, count, &id, err);
+    int rc = insert_pack(conn, pack, records, count, &id, err);
     if (rc == 0)
         rc = insert_records(conn, id, records, count, err);
     if (rc == 0)

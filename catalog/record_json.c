@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,36 +42,6 @@ static void put(struct object *object, const char *key, json_t *value)
 
 // --- text: JSON is UTF-8, paths are bytes
 
-// Length of the UTF-8 sequence at `p`, 0 when there is none. A final NUL ends every wrong one.
-static size_t sequence_length(const unsigned char *p)
-{
-    static const struct {
-        unsigned char mask, lead;
-        unsigned char second_min, second_max; // where overlong and surrogate forms are shut out
-        size_t length;
-    } forms[] = {
-        {0x80, 0x00, 0x00, 0xff, 1}, {0xff, 0xe0, 0xa0, 0xbf, 3}, {0xff, 0xed, 0x80, 0x9f, 3},
-        {0xff, 0xf0, 0x90, 0xbf, 4}, {0xff, 0xf4, 0x80, 0x8f, 4}, {0xe0, 0xc0, 0x80, 0xbf, 2},
-        {0xf0, 0xe0, 0x80, 0xbf, 3}, {0xf8, 0xf0, 0x80, 0xbf, 4},
-    };
-    // 0xc0 and 0xc1 only begin overlong forms, what is above 0xf4 is past U+10FFFF.
-    if (p[0] == 0xc0 || p[0] == 0xc1 || p[0] > 0xf4)
-        return 0;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if ((p[0] & forms[i].mask) != forms[i].lead)
-            continue;
-        size_t length = forms[i].length;
-        if (length > 1 && (p[1] < forms[i].second_min || p[1] > forms[i].second_max))
-            return 0;
-        for (size_t n = 2; n < length; n++) {
-            if ((p[n] & 0xc0) != 0x80)
-                return 0;
-        }
-        return length;
-    }
-    return 0;
-}
-
 static json_t *text_value(const char *text)
 {
     json_t *value = json_string(text);
@@ -81,11 +52,11 @@ static json_t *text_value(const char *text)
     if (!out)
         return NULL;
     for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        size_t length = sequence_length(p);
+        size_t length = utf8_length(p);
         if (length > 0)
             fwrite(p, 1, length, out);
         else
-            fputs("\xef\xbf\xbd", out); // U+FFFD
+            fputs(UTF8_REPLACEMENT, out);
         p += length > 0 ? length : 1;
     }
     return text_end(&clean) ? json_string(clean.data) : NULL;
@@ -305,13 +276,16 @@ json_t *stats_to_json(const struct catalog_stats *stats)
     put_int(&object, "disks", stats->disks);
     put_int(&object, "chains", stats->chains);
     put_int(&object, "snapshots", stats->snapshots);
+    put_int(&object, "protected_snapshots", stats->protected_snapshots);
     put(&object, "jobs", object_end(&jobs));
+    put_int(&object, "failing_jobs", stats->failing_jobs);
     put_size(&object, "logical_bytes", stats->logical_bytes);
     put_size(&object, "data_bytes", stats->data_bytes);
     put_size(&object, "unique_bytes", stats->unique_bytes);
     put_size(&object, "stored_bytes", stats->stored_bytes);
     put_int(&object, "packs", stats->packs);
     put_int(&object, "records", stats->records);
+    put_int(&object, "deltas", stats->deltas);
     put_int(&object, "damaged_snapshots", stats->damaged_snapshots);
     put_int(&object, "lost_records", stats->lost_records);
     put_int(&object, "unverified_snapshots", stats->unverified_snapshots);
@@ -319,6 +293,9 @@ json_t *stats_to_json(const struct catalog_stats *stats)
     put_time(&object, "last_verified_at", stats->last_verified_at);
     put_time(&object, "oldest_verified_at", stats->oldest_verified_at);
     put_time(&object, "last_success_at", stats->last_success_at);
+    put_time(&object, "last_verify_at", stats->last_verify_at);
+    put_time(&object, "last_gc_at", stats->last_gc_at);
+    put_time(&object, "last_check_at", stats->last_check_at);
     return object_end(&object);
 }
 

@@ -241,9 +241,20 @@ static const char version_1[] =
     "CREATE INDEX chunks_by_base ON chunks (base) WHERE base IS NOT NULL;"
     "CREATE INDEX chunks_kept ON chunks (kind) WHERE kind > 2;" // snapshots, notes: a few
     "CREATE INDEX chunks_damaged ON chunks (id) WHERE damaged_at IS NOT NULL;";
+
+// What is asked for at a glance costs no walk over chunks, nor over whole rows of snapshots and jobs.
+static const char version_2[] =
+    // Records of the pack that are stored as deltas.
+    "ALTER TABLE packs ADD COLUMN delta_count INTEGER NOT NULL DEFAULT 0 CHECK (delta_count >= 0);"
+    "UPDATE packs SET delta_count = d.deltas"
+    "  FROM (SELECT pack_id, count(*) AS deltas FROM chunks WHERE base IS NOT NULL GROUP BY pack_id) d"
+    "  WHERE d.pack_id = packs.id;"
+    "CREATE INDEX backup_disks_at_a_glance ON backup_disks (state, forgotten_at, context_id, disk_id,"
+    "  protected, verified_at, taken_at, capacity, data_bytes, new_bytes);"
+    "CREATE INDEX backup_jobs_at_a_glance ON backup_jobs (state, kind, \"trigger\", context_id);";
 // clang-format on
 
-static const struct schema_step steps_of_this_program[] = {{1, version_1}};
+static const struct schema_step steps_of_this_program[] = {{1, version_1}, {2, version_2}};
 
 const struct schema_step *schema_steps(size_t *ret_count)
 {

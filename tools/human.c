@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Sizes and durations as people write and read them.
+// Sizes and numbers as people write them.
 #include "tools/human.h"
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,37 +51,4 @@ int human_parse_number(const char *what, const char *text, int64_t min, int64_t 
                          what, text, min, max);
     *ret_number = number;
     return 0;
-}
-
-char *human_size(uint64_t bytes, char text[HUMAN_SIZE])
-{
-    if (bytes < 1024) {
-        snprintf(text, HUMAN_SIZE, "%" PRIu64 " B", bytes);
-        return text;
-    }
-    // 1023.95 would be printed as 1024.0: it is already 1.0 of the next unit.
-    double number = (double)bytes / 1024;
-    size_t unit = 0;
-    while (number >= 1023.95 && UNITS[unit + 1] != '\0') {
-        number /= 1024;
-        unit++;
-    }
-    snprintf(text, HUMAN_SIZE, "%.1f %ciB", number, UNITS[unit]);
-    return text;
-}
-
-char *human_duration(int64_t seconds, char text[HUMAN_SIZE])
-{
-    int64_t days = seconds / 86400, hours = seconds / 3600 % 24;
-    int minutes = (int)(seconds / 60 % 60), rest = (int)(seconds % 60);
-    if (seconds < 0)
-        snprintf(text, HUMAN_SIZE, "-:--");
-    else if (days > 0)
-        snprintf(text, HUMAN_SIZE, "%" PRId64 "d %" PRId64 ":%02d:%02d", days, hours, minutes,
-                 rest);
-    else if (hours > 0)
-        snprintf(text, HUMAN_SIZE, "%" PRId64 ":%02d:%02d", hours, minutes, rest);
-    else
-        snprintf(text, HUMAN_SIZE, "%d:%02d", minutes, rest);
-    return text;
 }

@@ -45,8 +45,9 @@ const struct command stats_command = {
     .summary = "show totals and the latest success of every VM",
     .details =
         "Shows the repository's totals: what its snapshots would take in full (logical), as\n"
-        "data without holes, once without duplicates (unique), and what is stored; free\n"
-        "space; and for every VM its runs and its latest success.\n"
+        "data without holes, once without duplicates (unique), and what is stored; whether it\n"
+        "is healthy, failing or damaged; free space; and for every VM its runs and its latest\n"
+        "success.\n"
         "\n"
         "Options:\n"
         "  --json  print JSON, sizes in bytes\n"

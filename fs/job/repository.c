@@ -4,6 +4,7 @@
 // first that open reads, so a folder either is a whole repository or is none.
 #include "fs/job/repository.h"
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -276,7 +277,7 @@ int repository_open_owner(const char *dir, const char *command, const char *moun
                           const struct store_options *options, struct repository *repository,
                           struct repo_lock_owner *ret_owner, struct error *err)
 {
-    *repository = (struct repository){.lock_fd = -1};
+    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_now()};
     int r = resolve_dir(dir, &repository->dir, err);
 
     // The config is looked at before the lock, so that a folder that is no repository is told so
@@ -317,7 +318,7 @@ void repository_refill_reserve(struct repository *repository)
 
 int repository_open_viewer(const char *dir, struct repository *repository, struct error *err)
 {
-    *repository = (struct repository){.lock_fd = -1};
+    *repository = (struct repository){.lock_fd = -1, .opened_at = clock_now()};
     int r = resolve_dir(dir, &repository->dir, err);
 
     if (r == 0)

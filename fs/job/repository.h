@@ -30,6 +30,7 @@ struct repository {
     struct catalog *catalog;
     struct store *store; // NULL for a viewer
     int lock_fd;         // -1 for a viewer
+    int64_t opened_at;   // when this was opened
 };
 
 // Both open into *repository, whose address must not change until repository_close() (the store

@@ -5,6 +5,7 @@
 // repository up to a bound.
 #include "fs/store/reserve.h"
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
 
@@ -183,4 +184,16 @@ int reserve_check(struct reserve *reserve, uint64_t bytes, struct error *err)
                          "%" PRIu64 " are kept for forgetting snapshots and collecting garbage",
                          left, keep);
     return 0;
+}
+
+uint64_t reserve_held(const char *dir)
+{
+    AUTO_FREE char *path = NULL;
+    struct stat st;
+
+    if (asprintf(&path, "%s/cache/reserve", dir) < 0) {
+        path = NULL;
+        return 0;
+    }
+    return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }

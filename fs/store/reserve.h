@@ -44,6 +44,9 @@ bool reserve_make_room(struct reserve *reserve);
 // 0 when `bytes` may be written by a backup, -ENOSPC with the reason when not. NULL: no reserve.
 int reserve_check(struct reserve *reserve, uint64_t bytes, struct error *err);
 
+// Bytes of the reserve of the repository in `dir`, whoever owns it; 0 when there is none.
+uint64_t reserve_held(const char *dir);
+
 DEFINE_CLEANUP(struct reserve *, reserve_close)
 
 #endif

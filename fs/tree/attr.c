@@ -60,6 +60,7 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
         break;
     case NODE_STATUS:
     case NODE_METRICS:
+    case NODE_REPORT:
         time = clock_now();
         break;
     case NODE_LAST_ERROR:

@@ -8,6 +8,7 @@
 #include "catalog/damage.h"
 #include "catalog/record_json.h"
 #include "fs/job/metrics.h"
+#include "fs/job/report.h"
 #include "fs/job/status.h"
 #include "fs/tree/help_text.h"
 #include "fs/tree/tree_state.h"
@@ -178,6 +179,9 @@ int generated_text(struct tree *tree, struct node node, char **ret_text, size_t 
         break;
     case NODE_METRICS:
         r = repository_metrics_text(engine_repository(tree->engine), &text, err);
+        break;
+    case NODE_REPORT:
+        r = repository_report_text(engine_repository(tree->engine), &text, err);
         break;
     case NODE_LAST_ERROR:
         r = refusal_text(tree, &text, err);

@@ -21,6 +21,7 @@ static const struct node_info infos[NODE_KIND_COUNT] = {
     [NODE_README]           = {NODE_ROOT,     "README",       NODE_OF_NOTHING,  NODE_TEXT,    0400, 0444},
     [NODE_STATUS]           = {NODE_ROOT,     "status",       NODE_OF_NOTHING,  NODE_TEXT,    0400, 0444},
     [NODE_METRICS]          = {NODE_ROOT,     "metrics",      NODE_OF_NOTHING,  NODE_TEXT,    0400, 0444},
+    [NODE_REPORT]           = {NODE_ROOT,     "report.html",  NODE_OF_NOTHING,  NODE_TEXT,    0400, 0444},
     [NODE_LAST_ERROR]       = {NODE_ROOT,     "last_error",   NODE_OF_NOTHING,  NODE_TEXT,    0400, 0444},
     [NODE_JOBS]             = {NODE_ROOT,     "jobs",         NODE_OF_NOTHING,  NODE_FOLDER,  0500, 0555},
     [NODE_ACTIVE]           = {NODE_JOBS,     "active",       NODE_OF_NOTHING,  NODE_FOLDER,  0500, 0555},

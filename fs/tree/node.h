@@ -65,6 +65,7 @@ enum node_kind {
     NODE_METRICS,
     NODE_SNAPSHOT_DAMAGED, // only while something is recorded as damaged
     NODE_SNAPSHOT_CHANGES,
+    NODE_REPORT,
     NODE_KIND_COUNT
 };
 

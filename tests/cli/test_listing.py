@@ -284,12 +284,16 @@ def test_stats(case):
     eq((totals["jobs"]["completed"], totals["jobs"]["failed"]), (4, 1), "jobs by state")
     check(0 < totals["unique_bytes"] <= totals["data_bytes"] <= totals["logical_bytes"], f"{totals}")
     check(0 < stats["free_bytes"] <= stats["capacity_bytes"], f"room: {stats}")
+    eq((stats["state"], stats["path"]), ("failing", str(case.repo)), "state: a backup has failed")
+    check(stats["dedup_ratio"] > 0 and stats["compression_ratio"] > 0, f"ratios: {stats}")
+    eq(totals["failing_jobs"], 1, "failing jobs")
     check("web1" in stats["vms"] and "web2" in stats["vms"], f"by VM: {stats}")
     text = case.backtree("stats", case.repo).out
     check("web1" in text and "web2" in text, f"text: {text}")
     case.mount()
     lines = dict(line.split(" ", 1) for line in (case.mnt / "status").read_text().splitlines())
-    for key in ("snapshots", "logical_bytes", "unique_bytes", "stored_bytes"):
+    for key in ("snapshots", "protected_snapshots", "failing_jobs", "logical_bytes", "unique_bytes",
+                "stored_bytes", "deltas"):
         eq(int(lines[key]), totals[key], f"{key} of status and of stats")
 
 

@@ -36,7 +36,8 @@ def walk(top):
 def test_top_level(case):
     case.start()
     names = {p.name for p in case.mnt.iterdir()}
-    check({"README", "status", "metrics", "last_error", "control", "jobs", "vms"} <= names, f"names: {names}")
+    check({"README", "status", "metrics", "report.html", "last_error", "control", "jobs", "vms"} <= names,
+          f"names: {names}")
     eq(sorted(p.name for p in (case.mnt / "control").iterdir()), ["check", "gc", "prune", "verify"],
        "control/")
     eq(list((case.mnt / "vms").iterdir()), [], "vms/ of a new repository")
@@ -69,7 +70,39 @@ def test_status(case):
     check(0 < int(lines["unique_bytes"]) <= int(lines["data_bytes"]), f"unique bytes: {lines}")
     eq(int(lines["stored_bytes"]), case.pack_bytes(), "stored_bytes are those of the pack files")
     check("last_success.web1" in lines, f"latest success by VM: {lines}")
+    eq((lines["state"], lines["path"], lines["failing_jobs"], lines["protected_snapshots"]),
+       ("healthy", str(case.repo), "0", "0"), "state")
+    eq((lines["last_verify"], lines["last_gc"], lines["last_check"]), ("never",) * 3, "upkeep")
+    check(abs(float(lines["dedup_ratio"]) - int(lines["data_bytes"]) / int(lines["unique_bytes"])) < 0.001,
+          f"dedup: {lines}")
+    check(abs(float(lines["compression_ratio"]) -
+              int(lines["unique_bytes"]) / int(lines["stored_bytes"])) < 0.001, f"compression: {lines}")
+    for key in ("version", "records", "deltas", "packs", "reserve_bytes", "cache_hits", "cache_misses",
+                "cache_bytes", "up_since", "retention"):
+        check(lines[key], f"{key} of {lines}")
     check(int(lines["free_bytes"]) <= int(lines["capacity_bytes"]), "free of capacity")
+
+
+def test_status_tells_what_was_done(case):
+    """Upkeep, protection and failures show up in it, and failures go when they are made good."""
+    vm = one_vm(case, 2)
+    (case.snapshots("web1", "vda")[0] / "protected").write_text("1\n")
+    for kind in ("verify", "gc", "check"):
+        case.wait_job(case.request(case.mnt / "control" / kind))
+    source = (vm / "vda/source").read_text().strip()
+    os.rename(source, source + ".away")
+    case.backup("web1", state="failed")
+
+    def read():
+        return dict(line.split(" ", 1) for line in (case.mnt / "status").read_text().splitlines())
+
+    lines = read()
+    eq((lines["state"], lines["failing_jobs"], lines["protected_snapshots"]), ("failing", "1", "1"), "state")
+    for key in ("last_verify", "last_gc", "last_check"):
+        check(lines[key].startswith("20"), f"{key}: {lines[key]}")
+    os.rename(source + ".away", source)
+    case.backup("web1")
+    eq(read()["state"], "healthy", "the failure was made good")
 
 
 def test_entries_of_a_vm(case):

@@ -49,6 +49,7 @@ def test_figures(case):
     case.add("web2", vda=image)
     case.backup("web1")
     write_at(image, MIB, noise(100 * KIB, "later"))
+    write_at(image, 3 * MIB, noise(KIB, "a little"))
     job = case.backup("web1")
     seen = read_metrics(case)
     rows = list(case.catalog.rows("SELECT sum(capacity), sum(data_bytes) FROM backup_disks")[0].values())
@@ -58,13 +59,20 @@ def test_figures(case):
         'backtree_jobs{state="completed"}': 2, 'backtree_jobs{state="failed"}': 0,
         "backtree_logical_bytes": rows[0], "backtree_data_bytes": rows[1],
         "backtree_unique_bytes": packs[0], "backtree_stored_bytes": packs[1],
-        "backtree_packs": packs[2], "backtree_dedup_ratio": rows[1] / packs[0],
+        "backtree_packs": packs[2], "backtree_protected_snapshots": 0,
+        'backtree_state{state="healthy"}': 1, 'backtree_state{state="failing"}': 0,
+        "backtree_records": case.catalog.value("SELECT count(*) FROM chunks"),
+        "backtree_deltas": case.catalog.value("SELECT count(base) FROM chunks"), "backtree_dedup_ratio": rows[1] / packs[0],
         "backtree_compression_ratio": packs[0] / packs[1],
         'backtree_vm_snapshots{vm="web1"}': 2, 'backtree_vm_snapshots{vm="web2"}': 0,
         'backtree_vm_last_success_timestamp_seconds{vm="web2"}': 0,
         'backtree_vm_last_read_bytes{vm="web1"}': job["disks"][0]["read_bytes"],
         'backtree_vm_last_new_bytes{vm="web1"}': job["disks"][0]["new_bytes"],
+        'backtree_vm_new_bytes{vm="web1"}': case.catalog.value("SELECT sum(new_bytes) FROM backup_disks"),
+        'backtree_vm_failing{vm="web1"}': 0, 'backtree_vm_damaged_snapshots{vm="web1"}': 0,
+        'backtree_vm_last_duration_seconds{vm="web2"}': 0,
     }
+    check(seen["backtree_deltas"] > 0, "there are deltas")
     for name, value in expected.items():
         check(abs(seen[name] - value) <= 1e-9 * abs(value), f"{name}: {seen[name]}, not {value}")
     at = case.catalog.value("SELECT last_success_at FROM vm_backup_contexts WHERE name = 'web1'")
@@ -89,6 +97,14 @@ def test_failures_and_cache(case):
     eq(seen['backtree_vm_failed_jobs{vm="web1"}'], 1, "failed jobs of the VM")
     eq(seen['backtree_jobs{state="failed"}'], 1, "failed jobs")
     eq(seen['backtree_vm_snapshots{vm="web1"}'], 1, "snapshots")
+    eq((seen["backtree_failing_jobs"], seen['backtree_vm_failing{vm="web1"}'],
+        seen['backtree_state{state="failing"}']), (1, 1, 1), "the failure stands")
+    check(0 < seen["backtree_start_time_seconds"] <= time.time() and seen["backtree_reserve_bytes"] > 0, f"{seen}")
+    (case.dir / "away.raw").rename(image)
+    case.backup("web1")
+    seen = read_metrics(case)
+    eq((seen["backtree_failing_jobs"], seen['backtree_vm_failing{vm="web1"}'],
+        seen['backtree_state{state="healthy"}']), (0, 0, 1), "made good")
 
 
 DAMAGE = ["damaged_snapshots", "lost_records", "unverified_snapshots", "unverified_bytes",
@@ -123,6 +139,7 @@ def test_damage(case):
     figures = damage_figures(case)
     eq(figures[:4], [0, 0, 0, 0], "all was verified")
     check(before - 1 <= figures[5] <= figures[4] <= time.time() + 1, f"when: {figures}")
+    check(read_metrics(case)["backtree_last_verify_timestamp_seconds"] >= before - 1, "the job's end")
 
     pack = max((case.repo / "packs").rglob("*.pack"), key=lambda path: path.stat().st_size)
     write_at(pack, pack.stat().st_size // 2, b"damage")
@@ -130,6 +147,9 @@ def test_damage(case):
     case.wait_job(3, state="failed")
     figures = damage_figures(case)
     eq(figures[:2], [1, 1], "one snapshot, one chunk")
+    seen = read_metrics(case)
+    eq((seen['backtree_state{state="damaged"}'], seen['backtree_vm_damaged_snapshots{vm="web1"}']),
+       (1, 1), "told with the VM")
 
     (case.mnt / "vms/web1/backup").write_text("full\n")
     case.wait_job(4)

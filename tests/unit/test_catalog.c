@@ -59,7 +59,7 @@ static void test_open_refuses(void **state)
     close_catalog(fixture);
     for (int mode = CATALOG_READER; mode <= CATALOG_OWNER; mode++) {
         assert_refused(catalog_open(fixture->path, mode, FIXTURE_REPOSITORY, &catalog, err),
-                       -EPROTONOSUPPORT, "catalog.db has schema 7, this program knows up to 1");
+                       -EPROTONOSUPPORT, "catalog.db has schema 7, this program knows up to 2");
         assert_refused(catalog_open(scratch_path(&fixture->scratch, "gone.db"), mode,
                                     FIXTURE_REPOSITORY, &catalog, err),
                        -ENOENT, "cannot open");
@@ -151,28 +151,30 @@ static void test_migrates_step_by_step(void **state)
     struct fixture *fixture = *state;
     size_t count;
     const struct schema_step *released = schema_steps(&count);
-    assert_int_equal(count, 1);
+    assert_int_equal(count, 2);
     const struct schema_step steps[] = {
         released[0],
-        {2, "CREATE TABLE extra (id INTEGER PRIMARY KEY) STRICT"},
-        {3, "INSERT INTO extra VALUES (1); INSERT INTO nowhere VALUES (1)"},
+        released[1],
+        {3, "CREATE TABLE extra (id INTEGER PRIMARY KEY) STRICT"},
+        {4, "INSERT INTO extra VALUES (1); INSERT INTO nowhere VALUES (1)"},
     };
     close_catalog(fixture);
     AUTO(connection_close) struct catalog_conn *conn = NULL;
     assert_ok(connection_open(fixture->path, CONNECTION_WRITER, &conn, err));
-    assert_refused(schema_migrate(conn, steps, 3, 1, err), -EIO, "from schema 2 to 3");
+    assert_refused(schema_migrate(conn, steps, 4, 2, err), -EIO, "from schema 3 to 4");
     // The step that was good is kept, the one that failed left nothing.
-    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 2);
+    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 3);
     assert_int_equal(fixture_count(conn, "SELECT count(*) FROM extra"), 0);
     assert_int_equal(fixture_count(conn, "PRAGMA foreign_keys"), 1);
 
     const struct schema_step dangling[] = {
         released[0],
-        steps[1],
-        {3, "INSERT INTO job_log (job_id, at, line) VALUES (99, 1, 'x')"},
+        released[1],
+        steps[2],
+        {4, "INSERT INTO job_log (job_id, at, line) VALUES (99, 1, 'x')"},
     };
-    assert_refused(schema_migrate(conn, dangling, 3, 2, err), -ERROR_CORRUPT, "job_log");
-    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 2);
+    assert_refused(schema_migrate(conn, dangling, 4, 3, err), -ERROR_CORRUPT, "job_log");
+    assert_int_equal(fixture_count(conn, "PRAGMA user_version"), 3);
 }
 
 // Every child column of a foreign key begins some index: without one a cascade scans the table.

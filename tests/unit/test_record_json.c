@@ -227,10 +227,11 @@ static void test_stats(void **state)
     (void)state;
     struct catalog_stats stats = {.jobs_by_state = {0, 1, 2, 3, 4, 5}};
     json_t *json = stats_to_json(&stats);
-    assert_keys(json, "contexts disks chains snapshots jobs logical_bytes data_bytes unique_bytes "
-                      "stored_bytes packs records damaged_snapshots lost_records "
-                      "unverified_snapshots unverified_bytes last_verified_at "
-                      "oldest_verified_at last_success_at");
+    assert_keys(json, "contexts disks chains snapshots protected_snapshots jobs failing_jobs "
+                      "logical_bytes data_bytes unique_bytes stored_bytes packs records deltas "
+                      "damaged_snapshots lost_records unverified_snapshots unverified_bytes "
+                      "last_verified_at oldest_verified_at last_success_at last_verify_at "
+                      "last_gc_at last_check_at");
     json_t *jobs = json_object_get(json, "jobs");
     assert_keys(jobs, "pending running completed failed cancelled");
     assert_number(jobs, "cancelled", 5);
