@@ -139,15 +139,15 @@ static int compare_record(struct snapshot_pass *pass, struct snapshot_seen *seen
     return 0;
 }
 
-static int read_record(const struct chunk_row *chunk, void *arg, struct error *err)
+static int read_record(const struct chunk_location *chunk, void *arg, struct error *err)
 {
     struct snapshot_pass *pass = arg;
     struct error local = ERROR_INIT;
     AUTO_FREE void *text = NULL;
     struct snapshot_seen *seen;
     size_t len;
-    int r = store_get(pass->check->store, pass->conn, RECORD_SNAPSHOT, &chunk->id, true, &text,
-                      &len, &local);
+    int r = store_get(pass->check->store, pass->conn, RECORD_SNAPSHOT, &chunk->record.id, true,
+                      &text, &len, &local);
 
     if (r == 0)
         r = snapshot_record_parse(text, len, &pass->record, &local);
