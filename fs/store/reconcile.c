@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/grow.h"
 #include "base/io.h"
 #include "catalog/check_rows.h"
 #include "catalog/damage.h"
@@ -108,17 +109,11 @@ static int note_file(const struct pack_file *file, void *arg, struct error *err)
 
 static int note_id(struct id_list *list, int64_t id, struct error *err)
 {
-    if (list->count == list->room) {
-        size_t room = list->room ? 2 * list->room : 16;
-        int64_t *ids = reallocarray(list->ids, room, sizeof(*ids));
+    int r = GROW(list->ids, list->count, list->room, "a list of jobs or packs", err);
 
-        if (!ids)
-            return error_set(err, -ENOMEM, "out of memory for a list of jobs or packs");
-        list->ids = ids;
-        list->room = room;
-    }
-    list->ids[list->count++] = id;
-    return 0;
+    if (r == 0)
+        list->ids[list->count++] = id;
+    return r;
 }
 
 // A few jobs, each with as many packs as it likes.

@@ -3,6 +3,7 @@
 // Folders; see directory.h.
 #include "fs/tree/directory.h"
 
+#include "base/grow.h"
 #include "fs/tree/attr.h"
 #include "fs/tree/tree_state.h"
 
@@ -48,14 +49,9 @@ static void folder_free(struct tree *tree, struct handle *handle)
 static int listing_add(struct listing *listing, struct node node, const char *name,
                        struct error *err)
 {
-    if (listing->count == listing->room) {
-        size_t room = listing->room ? 2 * listing->room : 16;
-        struct entry *grown = realloc(listing->entries, room * sizeof(*grown));
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory");
-        listing->entries = grown;
-        listing->room = room;
-    }
+    int r = GROW(listing->entries, listing->count, listing->room, "a listing", err);
+    if (r < 0)
+        return r;
     struct entry *entry = &listing->entries[listing->count++];
     entry->node = node;
     entry->known = false;
