@@ -4,7 +4,8 @@
 The base holds a chain of many snapshots, many VMs with a few snapshots each, a 4 GiB and a 4 TiB disk with the same
 data, and many job records. A repository of N chunks is a copy of it with one more VM, whose disks hold what is missing:
 in each chunk one block of 4 KiB that is nowhere else, so a chunk costs a block of the source and some hundred bytes of
-the repository. What is finished is kept, and used by the next run; what is not is made anew.
+the repository. What is finished is kept, and used by the next run; a base that is not is made anew, a repository goes
+on with its next disk.
 """
 import contextlib
 import json
@@ -104,15 +105,17 @@ class Builder:
         return {"chunk_size": CHUNK, "chunks": chunks, "snapshots": self.snapshots, "vms": self.vms,
                 "vm_snapshots": self.vm_snapshots, "jobs": self.job_count}
 
-    def is_finished(self, home, chunks):
+    def state(self, home, chunks):
+        """What is noted of a folder, None when there is none or it was made for something else."""
         try:
             made = json.loads((home / "made.json").read_text())
         except (OSError, ValueError):
-            return False
-        return made["of"] == self.describe(chunks)
+            return None
+        return made if made["of"] == self.describe(chunks) else None
 
-    def finish(self, home, chunks, **figures):
-        (home / "made.json").write_text(json.dumps({"of": self.describe(chunks), **figures}))
+    def note(self, home, chunks, finished, **figures):
+        made = {"of": self.describe(chunks), "finished": finished, **figures}
+        (home / "made.json").write_text(json.dumps(made))
 
     def add(self, home, vm, **disks):
         programs.call(self.binary, "add", home / "repository", vm, *(f"{name}={path}" for name, path in disks.items()))
@@ -121,7 +124,7 @@ class Builder:
 
     def build_base(self):
         home = self.outdir / "base"
-        if self.is_finished(home, 0):
+        if self.state(home, 0):
             return home
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
@@ -133,7 +136,7 @@ class Builder:
             self.say("4 GiB and 4 TiB disk")
             mounted.backup("sparse")
             self.build_jobs(mounted)
-        self.finish(home, 0, incremental_seconds=times)
+        self.note(home, 0, True, incremental_seconds=times)
         return home
 
     def add_sources(self, home):
@@ -182,26 +185,36 @@ class Builder:
     def build(self, chunks):
         """The folder of a repository of `chunks` chunks: it holds `repository` and `mnt`."""
         home = self.outdir / f"chunks-{chunks}"
-        if self.is_finished(home, chunks):
-            return home
-        base = self.build_base()
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        subprocess.run(["cp", "-a", base / "repository", home / "repository"], check=True)
-        seconds, left, number = 0, chunks - self.chunks_of(home), 0
-        while left > 0:
-            count = min(left, BULK_CHUNKS)
-            seconds += self.add_bulk(home, number, count)
-            left, number = left - count, number + 1
-        self.finish(home, chunks, bulk_seconds=seconds)
+        made = self.state(home, chunks)
+        if not made:
+            base = self.build_base()
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            subprocess.run(["cp", "-a", base / "repository", home / "repository"], check=True)
+            made = {"finished": False, "bulk_seconds": 0}
+            self.note(home, chunks, **made)
+        while not made["finished"]:
+            left = chunks - self.chunks_of(home)
+            if left > 0:
+                made["bulk_seconds"] += self.add_bulk(home, min(left, BULK_CHUNKS))
+            made["finished"] = left <= BULK_CHUNKS
+            self.note(home, chunks, made["finished"], bulk_seconds=made["bulk_seconds"])
         return home
 
     @staticmethod
-    def chunks_of(home):
-        with contextlib.closing(sqlite3.connect(f"file:{home / 'repository' / 'catalog.db'}?mode=ro", uri=True)) as catalog:
-            return catalog.execute("SELECT sum(record_count) FROM packs").fetchone()[0]
+    def ask(home, sql):
+        catalog = sqlite3.connect(f"file:{home / 'repository' / 'catalog.db'}?mode=ro", uri=True)
+        with contextlib.closing(catalog):
+            return catalog.execute(sql).fetchone()[0]
 
-    def add_bulk(self, home, number, chunks):
+    @classmethod
+    def chunks_of(cls, home):
+        """Records: a map node to 256 chunks is among them."""
+        return cls.ask(home, "SELECT sum(record_count) FROM packs")
+
+    def add_bulk(self, home, chunks):
+        number = self.ask(home, "SELECT count(*) FROM vm_disks d JOIN vm_backup_contexts c ON c.id = d.context_id "
+                                "WHERE c.name = 'bulk'")
         self.say(f"disk {number} with {chunks} chunks")
         source = BULK_SOURCES / f"backtree-scale-{os.getpid()}.raw"
         try:

@@ -229,6 +229,18 @@ def test_jobs_go_with_their_vm(case):
     eq(case.catalog.value("SELECT count(*) FROM backup_jobs WHERE id = ?", mine[0]), 0, "records")
 
 
+def test_a_log_does_not_grow_with_what_is_kept(case):
+    """A prune tells everything it forgets, and of what it keeps a hundred."""
+    many(case)
+    lines = [line.split(" ", 1)[1] for line in
+             (case.job_dir(case.prune("web1")["job"]) / "log").read_text().splitlines()]
+    eq(len([line for line in lines if line.startswith("kept chain") or line.startswith("kept web1/")]), 100, "kept")
+    eq(lines[-1], f"kept {SNAPSHOTS - 100} more, which are not listed", "the last line")
+    job = case.prune("web1 keep-last=2")["job"]
+    lines = (case.job_dir(job) / "log").read_text().splitlines()
+    eq(sum(" forgotten " in line for line in lines), SNAPSHOTS - 2, "forgotten")
+
+
 def test_end_of_a_job_is_seen_at_once(case):
     """The kernel keeps what it was told of a job's folder only until that changes."""
     make_disk(case.dir / "vda.raw", 256 * KIB, [(0, 256 * KIB)])
