@@ -16,6 +16,7 @@
 
 #include <libgen.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -39,6 +40,8 @@ struct catalog {
     struct catalog_conn *writer; // NULL in READER mode
 
     enum connection_kind reader_kind; // constant
+
+    atomic_uint_fast64_t changes; // commits of the writer
 
     pthread_mutex_t pool_lock;
     struct catalog_conn *idle;
@@ -248,6 +251,8 @@ int catalog_write_commit(struct catalog_conn *conn, struct error *err)
 {
     struct catalog *catalog = conn->catalog;
     int rc = run(conn, &commit, err);
+    // One that failed may have come through all the same.
+    atomic_fetch_add(&catalog->changes, 1);
     if (rc < 0) {
         undo(conn);
     } else if (conn->wal_frames >= CHECKPOINT_FRAMES) {
@@ -255,6 +260,11 @@ int catalog_write_commit(struct catalog_conn *conn, struct error *err)
     }
     pthread_mutex_unlock(&catalog->write_lock);
     return rc;
+}
+
+uint64_t catalog_changes(struct catalog *catalog)
+{
+    return atomic_load(&catalog->changes);
 }
 
 void catalog_write_rollback(struct catalog_conn *conn)

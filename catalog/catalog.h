@@ -24,6 +24,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct catalog;
 struct catalog_conn;
@@ -57,6 +58,10 @@ int catalog_write_begin(struct catalog *catalog, struct catalog_conn **ret_conn,
 // Commits and gives the writer back. On failure everything is rolled back; the lease ends either
 // way.
 int catalog_write_commit(struct catalog_conn *conn, struct error *err);
+
+// A number that is another one once a commit of this process has returned: what was read after it
+// was asked for is the newest there is for as long as it stays the same. OWNER mode only.
+uint64_t catalog_changes(struct catalog *catalog);
 
 // Rolls back and gives the writer back. Accepts NULL (so that it can be a cleanup after TAKE).
 void catalog_write_rollback(struct catalog_conn *conn);

@@ -4,6 +4,7 @@
 #include "catalog/context.h"
 
 #include "base/clock.h"
+#include "catalog/snapshot_time.h"
 #include "catalog/statement.h"
 
 #include <string.h>
@@ -12,8 +13,9 @@
     "SELECT id, uuid, name, created_at, changed_at, runs, successes, failures, cancellations, "    \
     "       last_success_at, last_run_at, "                                                        \
     "       coalesce(retention, (SELECT value FROM repository WHERE key = 'retention')), "         \
-    "       retention IS NOT NULL "                                                                \
-    "  FROM vm_backup_contexts "
+    "       retention IS NOT NULL, " SNAPSHOT_NEWEST_AT(                                           \
+        "h.disk_id IN (SELECT n.id FROM vm_disks n "                                               \
+        "               WHERE n.context_id = vm_backup_contexts.id)") "  FROM vm_backup_contexts "
 
 static int read_row(struct statement *st, struct context_row *ret_row, struct error *err)
 {
@@ -31,6 +33,7 @@ static int read_row(struct statement *st, struct context_row *ret_row, struct er
     row.last_run_at = statement_int(st);
     statement_text(st, row.retention, sizeof(row.retention));
     row.own_retention = statement_int(st) != 0;
+    row.newest_at = statement_int(st);
     int rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;

@@ -31,6 +31,7 @@ struct context_row {
     int64_t last_run_at;                 // 0 = never
     char retention[RETENTION_TEXT_SIZE]; // the policy that holds for it
     bool own_retention;                  // false: that is the repository's
+    int64_t newest_at; // when the newest snapshot that is there was taken; 0 = there is none
 };
 
 // Writes a new context; -EEXIST when the name is taken. The name must have passed name_check().

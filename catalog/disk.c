@@ -5,14 +5,16 @@
 #include "catalog/disk.h"
 
 #include "base/clock.h"
+#include "catalog/snapshot_time.h"
 #include "catalog/statement.h"
 
 #define SELECT_DISK                                                                                \
     "SELECT d.id, d.uuid, d.context_id, c.name, d.name, d.source, d.capacity, d.chunk_size, "      \
     "       d.change_id, d.created_at, d.changed_at, "                                             \
     "       (SELECT count(*) FROM backup_disks s "                                                 \
-    "         WHERE s.disk_id = d.id AND s.state = 'completed' AND s.forgotten_at IS NULL) "       \
-    "  FROM vm_disks d JOIN vm_backup_contexts c ON c.id = d.context_id "
+    "         WHERE s.disk_id = d.id AND s.state = 'completed' AND s.forgotten_at IS "             \
+    "NULL), " SNAPSHOT_NEWEST_AT(                                                                  \
+        "h.disk_id = d.id") "  FROM vm_disks d JOIN vm_backup_contexts c ON c.id = d.context_id "
 
 static int read_row(struct statement *st, struct disk_row *ret_row, struct error *err)
 {
@@ -29,6 +31,7 @@ static int read_row(struct statement *st, struct disk_row *ret_row, struct error
     row.created_at = statement_int(st);
     row.changed_at = statement_int(st);
     row.snapshots = statement_int(st);
+    row.newest_at = statement_int(st);
     int rc = statement_check_row(st, err);
     if (rc == 0)
         *ret_row = row;

@@ -20,6 +20,7 @@ struct disk_row {
     int64_t created_at;
     int64_t changed_at; // last backup completed, or creation
     int64_t snapshots;  // counted: snapshots that are there (completed and not forgotten)
+    int64_t newest_at;  // when the newest of them was taken; 0 = there is none
 };
 
 int disk_insert(struct catalog_conn *conn, int64_t context_id, const char *name,

@@ -147,6 +147,11 @@ int job_each(struct catalog_conn *conn, const struct job_filter *filter,
 int job_find_newest_backup(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
                            struct job_row *ret_row, struct error *err);
 
+// The newest job of a kind that was asked for with a snapshot that is there: restores and upkeep.
+// -ENOENT when none.
+int job_find_newest_of_snapshot(struct catalog_conn *conn, enum job_kind kind, int64_t snapshot_id,
+                                struct job_row *ret_row, struct error *err);
+
 // The log: lines in the order they were written.
 int job_log_append(struct catalog_conn *conn, int64_t job_id, int64_t at, const char *line,
                    struct error *err);

@@ -119,6 +119,30 @@ int job_find_newest_backup(struct catalog_conn *conn, int64_t context_id, int64_
     return find_backup(conn, &find, context_id, disk_id, ret_row, err);
 }
 
+int job_find_newest_of_snapshot(struct catalog_conn *conn, enum job_kind kind, int64_t snapshot_id,
+                                struct job_row *ret_row, struct error *err)
+{
+    static const struct query restore = {
+        "find the newest restore of a snapshot",
+        SELECT_JOB "WHERE j.id = (SELECT max(job_id) FROM job_restores WHERE snapshot_id = ?1)"};
+    static const struct query upkeep = {
+        "find the newest job of a snapshot",
+        SELECT_JOB "WHERE j.id = (SELECT max(n.job_id) FROM job_upkeep n CROSS JOIN backup_jobs o "
+                   "                ON o.id = n.job_id "
+                   "               WHERE n.snapshot_id = ?1 AND o.kind = ?2)"};
+    AUTO(statement_end) struct statement *st = NULL;
+    int rc = statement_begin(conn, kind == JOB_RESTORE ? &restore : &upkeep, &st, err);
+    if (rc < 0)
+        return rc;
+    statement_bind_int(st, 1, snapshot_id);
+    if (kind != JOB_RESTORE)
+        statement_bind_key(st, 2, job_kind_to_word(kind));
+    rc = statement_step(st, err);
+    if (rc == 0)
+        return error_set(err, -ENOENT, "no such %s job", job_kind_to_word(kind));
+    return rc < 0 ? rc : read_row(st, ret_row, err);
+}
+
 int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
                            const char *policy, struct job_row *ret_row, struct error *err)
 {

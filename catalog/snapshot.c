@@ -208,32 +208,6 @@ int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snap
     return find_of_disk(conn, &find, disk_id, ret_row, err);
 }
 
-int snapshot_newest_time(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
-                         int64_t *ret_time, struct error *err)
-{
-#define NEWEST_OF_CHAINS                                                                           \
-    "SELECT max((SELECT max(b.taken_at) FROM backup_disks b "                                      \
-    "             WHERE b.chain_id = h.id AND " IS_THERE ")) FROM backup_chains h "
-    static const struct query of_disk = {"find the newest snapshot's time",
-                                         NEWEST_OF_CHAINS "WHERE h.disk_id = ?1"};
-    static const struct query of_context = {
-        "find the newest snapshot's time of a VM", NEWEST_OF_CHAINS
-        "WHERE h.disk_id IN (SELECT d.id FROM vm_disks d WHERE d.context_id = ?1)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, disk_id ? &of_disk : &of_context, &st, err);
-    if (rc < 0)
-        return rc;
-    statement_bind_int(st, 1, disk_id ? disk_id : context_id);
-    rc = statement_step(st, err);
-    if (rc < 0)
-        return rc;
-    int64_t time = rc == 1 ? statement_int(st) : 0;
-    rc = rc == 1 ? statement_check_row(st, err) : 0;
-    if (rc == 0)
-        *ret_time = time;
-    return rc;
-}
-
 // Numbers and words of this program stand in the text; a tag is the user's and is bound as ?1.
 static void print_filter(FILE *sql, const struct snapshot_filter *filter)
 {

@@ -114,11 +114,6 @@ int snapshot_find_newest(struct catalog_conn *conn, int64_t disk_id, struct snap
 int snapshot_find_latest(struct catalog_conn *conn, int64_t disk_id, struct snapshot_row *ret_row,
                          struct error *err);
 
-// When the newest snapshot that is there of a VM, or of one disk (then `context_id` is 0), was
-// taken, whatever its chain; 0 when there is none. A look into an index for each chain.
-int snapshot_newest_time(struct catalog_conn *conn, int64_t context_id, int64_t disk_id,
-                         int64_t *ret_time, struct error *err);
-
 struct snapshot_filter { // a zero or NULL field does not filter
     int64_t context_id, disk_id, chain_id, job_id;
     enum snapshot_kind kind;

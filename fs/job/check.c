@@ -6,6 +6,7 @@
 #include "fs/job/check_state.h"
 
 #include "catalog/check_rows.h"
+#include "catalog/check_watched.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,17 +52,20 @@ int check_pack_known(struct check *check, const char *uuid, struct error *err)
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 1;
 }
 
+static int tick_catalog(void *arg, struct error *err)
+{
+    return check_progress(arg, "checking the catalog", 0, 0, err);
+}
+
 // 1 when the catalog can be used for the rest, 0 when it is too damaged (which was told).
 static int check_catalog(struct check *check, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct error local = ERROR_INIT;
-    int r = check_progress(check, "checking the catalog", 0, 0, &local);
+    int r = catalog_read_begin(check->viewer.catalog, &conn, &local);
 
     if (r == 0)
-        r = catalog_read_begin(check->viewer.catalog, &conn, &local);
-    if (r == 0)
-        r = catalog_check(conn, check->options->full, &local);
+        r = catalog_check_watched(conn, check->options->full, tick_catalog, check, &local);
     if (r == -ERROR_CORRUPT)
         check_tell(check, CHECK_DAMAGE, "catalog.db", "%s", error_message(&local));
     else if (r < 0)

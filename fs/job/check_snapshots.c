@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define RECORDS_STEP "comparing records"
+
 struct snapshot_seen {
     int64_t id;
     char uuid[UUID_TEXT_SIZE];
@@ -22,6 +24,7 @@ struct snapshot_seen {
 struct snapshot_pass {
     struct check *check;
     struct snapshot_seen *snapshots; // by uuid
+    uint64_t done;                   // snapshots
     struct catalog_conn *conn;       // while records are walked
     struct snapshot_record record;
 };
@@ -139,15 +142,19 @@ static int compare_record(struct snapshot_pass *pass, struct snapshot_seen *seen
     return 0;
 }
 
-static int read_record(const struct chunk_row *chunk, void *arg, struct error *err)
+static int read_record(const struct chunk_location *chunk, void *arg, struct error *err)
 {
     struct snapshot_pass *pass = arg;
     struct error local = ERROR_INIT;
     AUTO_FREE void *text = NULL;
     struct snapshot_seen *seen;
     size_t len;
-    int r = store_get(pass->check->store, pass->conn, RECORD_SNAPSHOT, &chunk->id, true, &text,
-                      &len, &local);
+    int r = check_progress(pass->check, RECORDS_STEP, 0, 0, err);
+
+    if (r != 0)
+        return r;
+    r = store_get(pass->check->store, pass->conn, RECORD_SNAPSHOT, &chunk->record.id, true, &text,
+                  &len, &local);
 
     if (r == 0)
         r = snapshot_record_parse(text, len, &pass->record, &local);
@@ -168,7 +175,7 @@ static int read_record(const struct chunk_row *chunk, void *arg, struct error *e
 static int walk_records(struct snapshot_pass *pass, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-    int r = check_progress(pass->check, "comparing records", 0, 0, err);
+    int r = check_progress(pass->check, RECORDS_STEP, 0, 0, err);
 
     if (r == 0)
         r = catalog_read_begin(pass->check->viewer.catalog, &conn, err);
@@ -197,20 +204,31 @@ static int check_unrecorded(struct check *check, const struct snapshot_seen *see
     return 0;
 }
 
+// One snapshot may be millions of chunks.
+static int tick_map(void *arg, struct error *err)
+{
+    const struct snapshot_pass *pass = arg;
+
+    return check_progress(pass->check, "looking through snapshots", pass->done,
+                          pass->check->result.snapshots, err);
+}
+
 static int check_all(struct snapshot_pass *pass, struct error *err)
 {
     struct check *check = pass->check;
     struct snapshot_seen *seen, *next;
-    uint64_t done = 0, total = check->result.snapshots;
     int r = 0;
 
+    map_check_tick(check->maps, tick_map, pass);
     HASH_ITER(hh, pass->snapshots, seen, next)
     {
         if (r == 0)
-            r = check_progress(check, "looking through snapshots", done++, total, err);
+            r = tick_map(pass, err);
         if (r == 0)
             r = check_map(check, seen, err);
+        pass->done++;
     }
+    map_check_tick(check->maps, NULL, NULL);
     if (r == 0)
         r = walk_records(pass, err);
     HASH_ITER(hh, pass->snapshots, seen, next)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define TRIES_MAX 8
+#define KEPT_LOGGED 100
 #define IN_USE "in use, passed over this time"
 
 struct prune {
@@ -134,17 +135,24 @@ static int forget(struct prune *prune, struct catalog_conn *conn, struct error *
     return r;
 }
 
+// Each that is forgotten, but not each that is kept: a policy that keeps thousands would write as
+// many lines every day, for ever.
 static void log_verdicts(struct prune *prune)
 {
+    size_t kept = 0;
+
     job_run_log(prune->run, "policy: %s", prune->plan.policy);
     for (size_t i = 0; i < prune->plan.count; i++) {
         const struct prune_item *item = &prune->plan.items[i];
         if (prune->held[i])
             job_run_log(prune->run, "forgotten %s", item->path);
-        else
-            job_run_log(prune->run, "kept %s: %s", item->path,
-                        item->verdict.keep ? item->verdict.why : IN_USE);
+        else if (!item->verdict.keep)
+            job_run_log(prune->run, "kept %s: %s", item->path, IN_USE);
+        else if (++kept <= KEPT_LOGGED)
+            job_run_log(prune->run, "kept %s: %s", item->path, item->verdict.why);
     }
+    if (kept > KEPT_LOGGED)
+        job_run_log(prune->run, "kept %zu more, which are not listed", kept - KEPT_LOGGED);
 }
 
 static int record_result(struct prune *prune, struct catalog_conn *conn,

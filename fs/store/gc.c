@@ -455,6 +455,8 @@ int store_gc(struct store *store, const struct gc_options *options, struct gc_re
     if (r == 0)
         r = collect_beside(gc, err);
     pack_decoder_free(gc->decoder);
+    for (size_t i = 0; i < GC_RECENT_LEAVES; i++)
+        free(gc->recent[i]);
     row_bitmap_deinit(&gc->live);
     free(gc->snapshots);
     free(gc->packs);

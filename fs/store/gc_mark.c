@@ -231,6 +231,35 @@ static int mark_chunk(struct gc *gc, const struct digest *id, uint64_t *missing,
     return r < 0 ? r : 0;
 }
 
+static void remember_leaf(struct map_node **recent, const struct map_node *leaf)
+{
+    if (!*recent)
+        *recent = malloc(sizeof(**recent));
+    if (*recent) // without memory it is looked up once more
+        **recent = *leaf;
+}
+
+// Snapshots of a chain come one after another, and a leaf of one differs in a few places from the
+// leaf before it: what stands in both was marked then.
+static int mark_leaf(struct gc *gc, const struct map_node *leaf, uint64_t index, uint64_t *missing,
+                     struct error *err)
+{
+    struct map_node **recent = &gc->recent[index % GC_RECENT_LEAVES];
+    uint64_t lost = 0;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < MAP_FANOUT; i++) {
+        const struct digest *place = &leaf->ids[i];
+
+        if (!digest_is_zero(place) && !(*recent && digest_equal(place, &(*recent)->ids[i])))
+            r = mark_chunk(gc, place, &lost, err);
+    }
+    *missing += lost;
+    if (r == 0 && lost == 0)
+        remember_leaf(recent, leaf);
+    return r;
+}
+
 static int mark_node(struct gc *gc, const struct digest *id, unsigned level, uint64_t index,
                      uint64_t *missing, struct error *err)
 {
@@ -248,13 +277,13 @@ static int mark_node(struct gc *gc, const struct digest *id, unsigned level, uin
     if (r == 0)
         r = map_node_load(gc->store, gc->conn, id, &gc->shape, level, index, &gc->nodes[level],
                           err);
-    for (unsigned i = 0; r == 0 && i < MAP_FANOUT; i++) {
+    if (r == 0 && level == 0)
+        r = mark_leaf(gc, &gc->nodes[0], index, missing, err);
+    for (unsigned i = 0; r == 0 && level > 0 && i < MAP_FANOUT; i++) {
         const struct digest *place = &gc->nodes[level].ids[i];
 
-        if (digest_is_zero(place))
-            continue;
-        r = level == 0 ? mark_chunk(gc, place, missing, err)
-                       : mark_node(gc, place, level - 1, index * MAP_FANOUT + i, missing, err);
+        if (!digest_is_zero(place))
+            r = mark_node(gc, place, level - 1, index * MAP_FANOUT + i, missing, err);
     }
     return r;
 }

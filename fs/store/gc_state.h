@@ -11,7 +11,8 @@
 #include "fs/store/row_bitmap.h"
 #include "fs/store/store_members.h"
 
-#define GC_RECORDS_MAX 32768 // of a new pack
+#define GC_RECORDS_MAX 32768  // of a new pack
+#define GC_RECENT_LEAVES 1024 // 8 MiB
 
 enum gc_fate { GC_KEEP, GC_DROP, GC_REWRITE };
 
@@ -60,6 +61,8 @@ struct gc {
     unsigned conn_uses;
     struct map_shape shape;
     struct map_node nodes[MAP_LEVEL_MAX + 2]; // by level
+    // Leaves whose chunks are all marked, NULL at first: the last one of each place, more or less.
+    struct map_node *recent[GC_RECENT_LEAVES];
 };
 
 // What a record takes in a pack: header, payload and index entry.

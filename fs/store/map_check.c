@@ -18,7 +18,9 @@ struct map_check {
     size_t avoided_count;
     map_check_judge_fn judge;
     void *judge_arg;
-    uint64_t from, to; // bytes that are looked at
+    uint64_t from, to;                         // bytes that are looked at
+    int (*tick)(void *arg, struct error *err); // NULL: none
+    void *tick_arg;
 
     // the walk under way
     struct catalog_conn *conn;
@@ -80,6 +82,12 @@ void map_check_range(struct map_check *check, uint64_t from, uint64_t to)
 {
     check->from = from;
     check->to = to;
+}
+
+void map_check_tick(struct map_check *check, int (*fn)(void *arg, struct error *err), void *arg)
+{
+    check->tick = fn;
+    check->tick_arg = arg;
 }
 
 static bool is_limited(const struct map_check *check)
@@ -270,6 +278,9 @@ static int check_node(struct map_check *check, const struct digest *id, unsigned
         return add_gap(check, level + 1, index, why, err);
     if (row_bitmap_has(&check->whole, row))
         return 1;
+    r = check->tick ? check->tick(check->tick_arg, err) : 0;
+    if (r != 0)
+        return r;
     r = map_node_load(check->store, check->conn, id, &check->shape, level, index,
                       &check->nodes[level], &local);
     if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT)

@@ -29,6 +29,10 @@ void map_check_judge(struct map_check *check, map_check_judge_fn fn, void *arg);
 // UINT64_MAX.
 void map_check_range(struct map_check *check, uint64_t from, uint64_t to);
 
+// `fn` is called before each node that is read, NULL: none; the -errno it returns ends the walk and
+// is its result.
+void map_check_tick(struct map_check *check, int (*fn)(void *arg, struct error *err), void *arg);
+
 struct map_gap {
     uint64_t offset, length; // bytes of the disk that cannot be read
     const char *why;         // of its first part; borrowed during the call

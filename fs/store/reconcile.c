@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/grow.h"
 #include "base/io.h"
 #include "catalog/check_rows.h"
 #include "catalog/damage.h"
@@ -35,7 +36,7 @@ struct found_pack {
 
 struct id_list {
     int64_t *ids;
-    size_t count;
+    size_t count, room;
 };
 
 struct reconcile {
@@ -108,18 +109,21 @@ static int note_file(const struct pack_file *file, void *arg, struct error *err)
 
 static int note_id(struct id_list *list, int64_t id, struct error *err)
 {
-    int64_t *ids;
+    int r = GROW(list->ids, list->count, list->room, "a list of jobs or packs", err);
 
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->ids[i] == id)
+    if (r == 0)
+        list->ids[list->count++] = id;
+    return r;
+}
+
+// A few jobs, each with as many packs as it likes.
+static int note_job(struct id_list *jobs, int64_t id, struct error *err)
+{
+    for (size_t i = 0; i < jobs->count; i++) {
+        if (jobs->ids[i] == id)
             return 0;
     }
-    ids = realloc(list->ids, (list->count + 1) * sizeof(*ids));
-    if (!ids)
-        return error_set(err, -ENOMEM, "out of memory for a list of jobs or packs");
-    list->ids = ids;
-    list->ids[list->count++] = id;
-    return 0;
+    return note_id(jobs, id, err);
 }
 
 static int compare_row(const struct pack_row *row, void *arg, struct error *err)
@@ -141,7 +145,7 @@ static int compare_row(const struct pack_row *row, void *arg, struct error *err)
             report(rec, "damage: pack %s has %" PRIu64 " bytes instead of %" PRIu64, row->uuid,
                    pack->bytes, row->file_bytes);
     }
-    return r == 0 && row->job_id != 0 ? note_id(&rec->jobs, row->job_id, err) : r;
+    return r == 0 && row->job_id != 0 ? note_job(&rec->jobs, row->job_id, err) : r;
 }
 
 static int compare_with_catalog(struct reconcile *rec, struct error *err)

@@ -78,14 +78,13 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
     return 0;
 }
 
-static int fill_snapshot(struct tree *tree, struct catalog_conn *conn, enum node_kind kind,
-                         const struct snapshot_row *row, struct stat *st, struct error *err)
+// What is in the folder of a snapshot.
+static int fill_snapshot_file(struct tree *tree, struct catalog_conn *conn, enum node_kind kind,
+                              const struct snapshot_row *row, struct stat *st, struct error *err)
 {
     int r = 0;
 
-    if (kind == NODE_SNAPSHOT) {
-        st->st_size = (off_t)row->new_bytes;
-    } else if (kind == NODE_SNAPSHOT_RAW) {
+    if (kind == NODE_SNAPSHOT_RAW) {
         st->st_size = (off_t)row->capacity;
         st->st_blocks = (blkcnt_t)((row->data_bytes + 511) / 512);
         st->st_blksize = (blksize_t)row->chunk_size;
@@ -98,19 +97,9 @@ static int fill_snapshot(struct tree *tree, struct catalog_conn *conn, enum node
 
 // The folder of a VM or disk is as new as its newest snapshot, so that `ls -t` sorts by backups;
 // without one, as old as itself.
-static int folder_time(struct catalog_conn *conn, struct node node, const union node_row *row,
-                       int64_t *ret_time, struct error *err)
+static int64_t folder_time(int64_t newest_at, int64_t created_at)
 {
-    bool vm = node.kind == NODE_VM;
-    int64_t time = 0;
-    int r = snapshot_newest_time(conn, vm ? node.id : 0, vm ? 0 : node.id, &time, err);
-
-    if (r < 0)
-        return r;
-    if (time == 0)
-        time = vm ? row->context.created_at : row->disk.created_at;
-    *ret_time = time;
-    return 0;
+    return newest_at ? newest_at : created_at;
 }
 
 static int64_t row_time(struct node node, const union node_row *row)
@@ -119,9 +108,13 @@ static int64_t row_time(struct node node, const union node_row *row)
     case NODE_OF_JOB:
         return job_time(&row->job);
     case NODE_OF_CONTEXT:
+        if (node.kind == NODE_VM)
+            return folder_time(row->context.newest_at, row->context.created_at);
         return node.kind == NODE_VM_BACKUP && row->context.last_run_at ? row->context.last_run_at
                                                                        : row->context.changed_at;
     case NODE_OF_DISK:
+        if (node.kind == NODE_DISK)
+            return folder_time(row->disk.newest_at, row->disk.created_at);
         return row->disk.changed_at;
     case NODE_OF_CHAIN:
         return row->chain.changed_at;
@@ -133,35 +126,44 @@ static int64_t row_time(struct node node, const union node_row *row)
     return 0;
 }
 
+struct attr_core attr_core_of(struct node node, const union node_row *row)
+{
+    return (struct attr_core){
+        .time = row_time(node, row),
+        .size = node.kind == NODE_SNAPSHOT ? (off_t)row->snapshot.new_bytes : 0,
+    };
+}
+
+static void fill_core(struct attr_core core, struct stat *st)
+{
+    st->st_size = core.size;
+    st->st_mtim = st->st_ctim = st->st_atim = to_timespec(core.time);
+}
+
 // All but the size of what has a text.
 static int fill_from_catalog(struct tree *tree, struct node node, struct stat *st,
                              struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct attr_core core = {0};
     union node_row row;
-    int64_t time;
 
     int r = tree_read_begin(tree, &conn, err);
     if (r < 0)
         return r;
     if (node_info(node.kind)->owner == NODE_OF_NOTHING) {
-        r = unowned_time(tree, conn, node.kind, &time, err);
-        if (r < 0)
-            return r;
+        r = unowned_time(tree, conn, node.kind, &core.time, err);
     } else {
         r = node_load(conn, node, &row, err);
-        if (r < 0)
-            return r;
-        time = row_time(node, &row);
-        if (node_info(node.kind)->owner == NODE_OF_SNAPSHOT)
-            r = fill_snapshot(tree, conn, node.kind, &row.snapshot, st, err);
-        else if (node.kind == NODE_VM || node.kind == NODE_DISK)
-            r = folder_time(conn, node, &row, &time, err);
-        if (r < 0)
-            return r;
+        if (r == 0)
+            core = attr_core_of(node, &row);
     }
-    st->st_mtim = st->st_ctim = st->st_atim = to_timespec(time);
-    return 0;
+    if (r < 0)
+        return r;
+    fill_core(core, st);
+    if (node_info(node.kind)->owner == NODE_OF_SNAPSHOT)
+        r = fill_snapshot_file(tree, conn, node.kind, &row.snapshot, st, err);
+    return r;
 }
 
 static int text_length(struct tree *tree, struct node node, off_t *ret_length, struct error *err)
@@ -192,17 +194,35 @@ static mode_t file_type(enum node_role role)
     return role == NODE_FOLDER ? S_IFDIR : role == NODE_LINK ? S_IFLNK : S_IFREG;
 }
 
+// What is the same for all of a kind.
+static struct stat attr_of_kind(const struct tree *tree, struct node node)
+{
+    const struct node_info *info = node_info(node.kind);
+
+    return (struct stat){
+        .st_ino = node_to_ino(node),
+        .st_uid = tree->uid,
+        .st_gid = tree->gid,
+        .st_mode = file_type(info->role) | (tree->allow_other ? info->others_mode : info->mode),
+        .st_nlink = info->role == NODE_FOLDER ? 2 : 1,
+        .st_blksize = TEXT_BLOCK,
+    };
+}
+
+void attr_fill_folder(struct tree *tree, struct node node, struct attr_core core,
+                      struct stat *ret_stat)
+{
+    *ret_stat = attr_of_kind(tree, node);
+    fill_core(core, ret_stat);
+}
+
 int attr_get(struct tree *tree, struct node node, struct stat *ret_stat, struct error *err)
 {
     const struct node_info *info = node_info(node.kind);
-    struct stat st = {.st_ino = node_to_ino(node), .st_uid = tree->uid, .st_gid = tree->gid};
 
     if (info->role == NODE_ROLE_UNKNOWN)
         return error_set(err, -ENOENT, "no such node");
-    st.st_mode = file_type(info->role) | (tree->allow_other ? info->others_mode : info->mode);
-    st.st_nlink = info->role == NODE_FOLDER ? 2 : 1;
-    st.st_blksize = TEXT_BLOCK;
-
+    struct stat st = attr_of_kind(tree, node);
     int r = fill_from_catalog(tree, node, &st, err);
     if (r < 0)
         return r;

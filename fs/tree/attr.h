@@ -17,6 +17,18 @@
 
 #include <sys/stat.h>
 
+// What of a folder's attributes its row says; kind and mount say the rest.
+struct attr_core {
+    int64_t time; // nanoseconds since the epoch
+    off_t size;   // 0: none is told
+};
+
+// Of a node of NODE_FOLDER, from the row it belongs to. stat(2) and a listing that brings the
+// attributes along use this alone, so they say the same.
+struct attr_core attr_core_of(struct node node, const union node_row *row);
+void attr_fill_folder(struct tree *tree, struct node node, struct attr_core core,
+                      struct stat *ret_stat);
+
 // -ENOENT when what the node belongs to is gone.
 int attr_get(struct tree *tree, struct node node, struct stat *ret_stat, struct error *err);
 

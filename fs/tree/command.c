@@ -324,39 +324,6 @@ int command_run(struct tree *tree, struct node node, const char *words, size_t l
 
 // --- reading
 
-struct job_search {
-    int64_t snapshot_id;
-    int64_t job_id;
-    enum job_state state;
-};
-
-static int match_snapshot(const struct job_row *row, void *arg, struct error *err)
-{
-    struct job_search *search = arg;
-    (void)err;
-    if (row->restore_snapshot_id == search->snapshot_id ||
-        row->upkeep_snapshot_id == search->snapshot_id) {
-        search->job_id = row->id; // oldest first: the last match is the newest
-        search->state = row->state;
-    }
-    return 0;
-}
-
-static int find_of_snapshot(struct catalog_conn *conn, enum job_kind kind,
-                            const struct snapshot_row *snapshot, int64_t *ret_job_id,
-                            enum job_state *ret_state, struct error *err)
-{
-    struct job_search search = {.snapshot_id = snapshot->id};
-    struct job_filter filter = {.kind = kind, .context_id = snapshot->context_id};
-
-    int r = job_each(conn, &filter, match_snapshot, &search, err);
-    if (r < 0)
-        return r;
-    *ret_job_id = search.job_id;
-    *ret_state = search.state;
-    return 0;
-}
-
 static int note_job(const struct job_row *row, void *arg, struct error *err)
 {
     (void)err;
@@ -389,11 +356,11 @@ static int find_job(struct catalog_conn *conn, struct node node, const union nod
     if (job_id != 0)
         r = job_get(conn, job_id, &job, err);
     else if (node.kind == NODE_SNAPSHOT_RESTORE)
-        return find_of_snapshot(conn, JOB_RESTORE, &row->snapshot, ret_job_id, ret_state, err);
+        r = job_find_newest_of_snapshot(conn, JOB_RESTORE, node.id, &job, NULL);
     else if (node.kind == NODE_CONTROL_PRUNE)
         return find_newest(conn, JOB_PRUNE, ret_job_id, ret_state, err);
     else if (node.kind == NODE_SNAPSHOT_VERIFY)
-        return find_of_snapshot(conn, JOB_VERIFY, &row->snapshot, ret_job_id, ret_state, err);
+        r = job_find_newest_of_snapshot(conn, JOB_VERIFY, node.id, &job, NULL);
     else if (upkeep_of(node.kind))
         return find_newest(conn, upkeep_of(node.kind), ret_job_id, ret_state, err);
     else if (node.kind == NODE_DISK_BACKUP)

@@ -4,10 +4,14 @@
 // rmdir of a snapshot (which forgets it). Everything else that would make, rename or remove a name
 // is refused here.
 //
-// A listing is made once, when the folder is opened, so it is one consistent view however long the
-// reader takes; offsets are indices into it.
+// A listing is made when the folder is opened, and anew when it is read from the beginning again,
+// so it is one consistent view however long the reader takes; offsets are indices into it. It holds
+// the attributes of folders too, from the same rows, and the kernel gets them with the names, so
+// that `ls -l` asks nothing more; unless the catalog has changed since, for what is told is
+// believed for a while.
 //
-// Threads: any. A listing is read-only once its open was answered.
+// Threads: any. A listing is guarded by its open folder's lock, which is held while a reply is put
+// together and never over a question to the catalog.
 #ifndef FS_TREE_DIRECTORY_H
 #define FS_TREE_DIRECTORY_H
 
@@ -15,7 +19,10 @@
 #include "fs/tree/node.h"
 
 void directory_open(struct tree *tree, fuse_req_t req, struct node node, struct fuse_file_info *fi);
-void directory_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);
+void directory_read(struct tree *tree, fuse_req_t req, size_t size, off_t offset,
+                    struct fuse_file_info *fi);
+void directory_read_plus(struct tree *tree, fuse_req_t req, size_t size, off_t offset,
+                         struct fuse_file_info *fi);
 void directory_lookup(struct tree *tree, fuse_req_t req, struct node parent, const char *name);
 void directory_make(struct tree *tree, fuse_req_t req, struct node parent, const char *name);
 void directory_remove(struct tree *tree, fuse_req_t req, struct node parent, const char *name);

@@ -48,7 +48,8 @@ void kernel_cache_deinit(struct kernel_cache *cache)
 
 static bool is_catalog_folder(enum node_kind kind)
 {
-    return kind == NODE_VM || kind == NODE_DISK || kind == NODE_CHAIN || kind == NODE_SNAPSHOT;
+    return kind == NODE_VM || kind == NODE_DISK || kind == NODE_CHAIN || kind == NODE_SNAPSHOT ||
+           kind == NODE_JOB;
 }
 
 static bool is_fixed_folder(enum node_kind kind)
@@ -74,7 +75,7 @@ double kernel_cache_attr_timeout(struct node node)
 // --- names
 
 // `name` "": the attributes of `parent` itself.
-static void queue_name(struct kernel_cache *cache, struct node parent, const char *name)
+static void prepend_name(struct kernel_cache_name **names, struct node parent, const char *name)
 {
     struct kernel_cache_name *entry = calloc(1, sizeof(*entry));
     if (!entry) {
@@ -82,16 +83,58 @@ static void queue_name(struct kernel_cache *cache, struct node parent, const cha
         return;
     }
     entry->parent_ino = node_to_ino(parent);
-    strncpy(entry->name, name, sizeof(entry->name) - 1);
+    snprintf(entry->name, sizeof(entry->name), "%s", name);
+    LL_PREPEND(*names, entry);
+}
+
+// Takes them over.
+static void queue_names(struct kernel_cache *cache, struct kernel_cache_name *names)
+{
+    if (!names)
+        return;
     pthread_mutex_lock(&cache->lock);
-    LL_PREPEND(cache->names, entry);
+    // The list that is there is emptied at once, so it is the short one.
+    LL_CONCAT(cache->names, names);
     pthread_mutex_unlock(&cache->lock);
     eventfd_write(cache->wake_fd, 1);
+}
+
+static int note_job_name(const struct job_row *row, void *arg, struct error *err)
+{
+    char name[NAME_SIZE];
+    (void)err;
+    snprintf(name, sizeof(name), "%lld", (long long)row->id);
+    prepend_name(arg, (struct node){NODE_JOBS, 0}, name);
+    return 0;
+}
+
+struct kernel_cache_name *kernel_cache_jobs_of(struct tree *tree, struct node node)
+{
+    struct job_filter filter = {0};
+    struct kernel_cache_name *names = NULL;
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+
+    if (node.kind == NODE_VM)
+        filter.context_id = node.id;
+    else
+        filter.disk_id = node.id;
+    if (tree_read_begin(tree, &conn, NULL) == 0)
+        job_each(conn, &filter, note_job_name, &names, NULL);
+    return names;
+}
+
+void kernel_cache_jobs_gone(struct tree *tree, struct kernel_cache_name *names, bool gone)
+{
+    if (gone)
+        queue_names(&tree->kernel_cache, names);
+    else
+        free_names(names);
 }
 
 void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain)
 {
     char name[SNAPSHOT_NAME_SIZE];
+    struct kernel_cache_name *names = NULL;
     struct chain_row row;
     struct disk_row disk;
     int r;
@@ -107,11 +150,11 @@ void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain)
     if (r < 0)
         return;
     if (row.snapshots == 0)
-        queue_name(&tree->kernel_cache, (struct node){NODE_DISK, row.disk_id},
-                   chain_name(row.number, name));
+        prepend_name(&names, (struct node){NODE_DISK, row.disk_id}, chain_name(row.number, name));
     // They are as new as their newest snapshot, which may have been this one.
-    queue_name(&tree->kernel_cache, (struct node){NODE_DISK, row.disk_id}, "");
-    queue_name(&tree->kernel_cache, (struct node){NODE_VM, disk.context_id}, "");
+    prepend_name(&names, (struct node){NODE_DISK, row.disk_id}, "");
+    prepend_name(&names, (struct node){NODE_VM, disk.context_id}, "");
+    queue_names(&tree->kernel_cache, names);
 }
 
 void kernel_cache_drop_names(struct tree *tree)
@@ -258,6 +301,7 @@ void kernel_cache_job_changed(struct tree *tree, int64_t job_id)
         drop_attributes(tree, touched.nodes[i].kind, touched.nodes[i].id);
     if (is_ended_prune(tree, job_id, &job))
         prune_ended(tree, &job);
+    drop_attributes(tree, NODE_JOB, job_id);
     drop_attributes(tree, NODE_JOBS, 0);
     drop_attributes(tree, NODE_ACTIVE, 0);
 }

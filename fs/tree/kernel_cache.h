@@ -4,7 +4,8 @@
 //
 //   disk.raw                          name and attributes for an hour: it never changes
 //   jobs, active, vms, control        the name for an hour, attributes for a second
-//   VMs, disks, chains, snapshots     name and attributes for a second
+//   VMs, disks, chains, snapshots,
+//   jobs                              name and attributes for a second
 //   all else                          nothing
 //
 // The second saves a walk down a long path from being a query for each of its parts. It is not
@@ -22,6 +23,7 @@
 #include "fs/tree/node.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 struct kernel_cache_name;
 
@@ -41,6 +43,12 @@ double kernel_cache_attr_timeout(struct node node);
 // A snapshot of `chain` was forgotten by a handler: its last one takes the chain's name along,
 // and disk and VM may be older now.
 void kernel_cache_snapshot_forgotten(struct tree *tree, struct node chain);
+
+// A handler is about to remove `node`, a VM or a disk, and its jobs go with it: gives the names of
+// all that may (NULL: none), which kernel_cache_jobs_gone() takes over once it is known whether the
+// removal was done.
+struct kernel_cache_name *kernel_cache_jobs_of(struct tree *tree, struct node node);
+void kernel_cache_jobs_gone(struct tree *tree, struct kernel_cache_name *names, bool gone);
 
 // Drops the queued names. The watcher's part; wake_fd was readable.
 void kernel_cache_drop_names(struct tree *tree);

@@ -151,7 +151,14 @@ static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
                        struct fuse_file_info *fi)
 {
     (void)ino;
-    directory_read(req, size, offset, fi);
+    directory_read(tree_of(req), req, size, offset, fi);
+}
+
+static void on_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           struct fuse_file_info *fi)
+{
+    (void)ino;
+    directory_read_plus(tree_of(req), req, size, offset, fi);
 }
 
 static void on_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -351,6 +358,7 @@ const struct fuse_lowlevel_ops tree_operations = {
     .fsync = on_fsync,
     .opendir = on_opendir,
     .readdir = on_readdir,
+    .readdirplus = on_readdirplus,
     .releasedir = on_releasedir,
     .statfs = on_statfs,
     .setxattr = on_setxattr,

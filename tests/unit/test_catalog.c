@@ -223,12 +223,17 @@ static void test_commit_and_rollback(void **state)
     struct fixture *fixture = *state;
     struct catalog_conn *conn = NULL;
     struct context_row row;
+    uint64_t changes = catalog_changes(fixture->catalog);
     assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
     fixture_vm(conn, "kept");
+    assert_true(catalog_changes(fixture->catalog) == changes);
     assert_ok(catalog_write_commit(conn, err));
+    assert_true(catalog_changes(fixture->catalog) != changes);
+    changes = catalog_changes(fixture->catalog);
     assert_ok(catalog_write_begin(fixture->catalog, &conn, err));
     fixture_vm(conn, "dropped");
     catalog_write_rollback(conn);
+    assert_true(catalog_changes(fixture->catalog) == changes);
 
     assert_ok(catalog_read_begin(fixture->catalog, &conn, err));
     assert_ok(context_find(conn, "kept", &row, err));

@@ -249,6 +249,43 @@ static void test_a_long_reason_is_cut(void **state)
 
 // --- restores
 
+static void test_newest_job_of_a_snapshot(void **state)
+{
+    struct catalog_conn *conn = ((struct fixture *)*state)->conn;
+    int64_t vm = fixture_vm(conn, "web"), disk = fixture_disk(conn, vm, "vda");
+    int64_t full = fixture_snapshot(conn, vm, disk, 0, 1, 1, 0);
+    int64_t chain = fixture_get(conn, full).chain_id;
+    int64_t other = fixture_snapshot(conn, vm, disk, chain, 0, 2, full);
+    struct job_new restore = {.kind = JOB_RESTORE,
+                              .trigger = TRIGGER_MANUAL,
+                              .context_id = vm,
+                              .restore_snapshot = "x",
+                              .restore_target = "/dev/null"};
+    struct job_new verify = {.kind = JOB_VERIFY, .trigger = TRIGGER_MANUAL, .context_id = vm};
+    int64_t jobs[5];
+    struct job_row row;
+
+    assert_refused(job_find_newest_of_snapshot(conn, JOB_RESTORE, full, &row, err), -ENOENT,
+                   "no such restore job");
+    restore.restore_snapshot_id = verify.upkeep_snapshot_id = full;
+    assert_ok(job_insert(conn, &restore, &jobs[0], err));
+    assert_ok(job_insert(conn, &restore, &jobs[1], err));
+    assert_ok(job_insert(conn, &verify, &jobs[2], err));
+    restore.restore_snapshot_id = verify.upkeep_snapshot_id = other;
+    assert_ok(job_insert(conn, &restore, &jobs[3], err));
+    assert_ok(job_insert(conn, &verify, &jobs[4], err));
+
+    assert_ok(job_find_newest_of_snapshot(conn, JOB_RESTORE, full, &row, err));
+    assert_int_equal(row.id, jobs[1]);
+    assert_int_equal(row.kind, JOB_RESTORE);
+    assert_ok(job_find_newest_of_snapshot(conn, JOB_VERIFY, full, &row, err));
+    assert_int_equal(row.id, jobs[2]);
+    assert_ok(job_find_newest_of_snapshot(conn, JOB_VERIFY, other, &row, err));
+    assert_int_equal(row.id, jobs[4]);
+    assert_refused(job_find_newest_of_snapshot(conn, JOB_GC, full, &row, err), -ENOENT,
+                   "no such gc job");
+}
+
 static void test_restore_details(void **state)
 {
     struct fixture *fixture = *state;
@@ -547,6 +584,7 @@ int main(void)
         WRITING(test_end_ends_the_disks),
         WRITING(test_totals_count_backups_only),
         WRITING(test_a_long_reason_is_cut),
+        WRITING(test_newest_job_of_a_snapshot),
         WRITING(test_restore_details),
         WRITING(test_pending_backup_to_join),
         WRITING(test_safety_backups_stand_for_no_trigger),

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "fs/store/map.h"
+#include "fs/store/map_check.h"
 
 #include "tests/unit/store_fixture.h"
 
@@ -401,6 +402,52 @@ static void test_forged_maps(void **state)
     assert_refused(fixture, &leaf, 0, "past the end");
 }
 
+// --- giving a walk up
+
+static int count_gap(const struct map_gap *gap, void *arg, struct error *err)
+{
+    (void)err;
+    *(uint64_t *)arg += gap->length;
+    return 0;
+}
+
+static int tick(void *arg, struct error *err)
+{
+    int *left = arg;
+
+    return --*left == 0 ? error_set(err, -ECANCELED, "told to end") : 0;
+}
+
+static void test_a_walk_can_be_ended(void **state)
+{
+    struct store_fixture *fixture = *state;
+    uint64_t capacity = 2000 * (uint64_t)CHUNK, missing = 0; // a root and 8 leaves
+    struct digest root = build(fixture, capacity, all, 0, NULL);
+    struct catalog_conn *conn;
+    struct map_check *check;
+    int left = 100;
+
+    assert_int_equal(catalog_read_begin(fixture->catalog, &conn, NULL), 0);
+    assert_int_equal(map_check_new(fixture->store, &check, NULL), 0);
+    map_check_tick(check, tick, &left);
+    assert_int_equal(
+        map_check_snapshot(check, conn, &root, capacity, CHUNK, count_gap, &missing, NULL), 0);
+    assert_int_equal(100 - left, 1 + 8);
+    assert_true(missing == capacity); // no chunk was ever stored
+    for (int nodes = 1; nodes <= 9; nodes++) {
+        struct error err = ERROR_INIT;
+
+        left = nodes;
+        assert_int_equal(
+            map_check_snapshot(check, conn, &root, capacity, CHUNK, count_gap, &missing, &err),
+            -ECANCELED);
+        assert_string_equal(error_message(&err), "told to end");
+        assert_int_equal(left, 0);
+    }
+    map_check_free(check);
+    catalog_read_end(conn);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_fixture_make, store_fixture_clean)
@@ -409,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_root_level),  TEST(test_trees),
         TEST(test_equal_parts_are_shared),  TEST(test_builder_refuses),
         TEST(test_a_sparse_giant_is_quick), TEST(test_forged_maps),
+        TEST(test_a_walk_can_be_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -391,9 +391,14 @@ static void test_forget_links_children_to_the_parent(void **state)
 
 static int64_t newest_time(struct catalog_conn *conn, int64_t vm, int64_t disk)
 {
-    int64_t time = -1;
-    assert_ok(snapshot_newest_time(conn, vm, disk, &time, err));
-    return time;
+    struct context_row context;
+    struct disk_row row;
+    if (vm) {
+        assert_ok(context_get(conn, vm, &context, err));
+        return context.newest_at;
+    }
+    assert_ok(disk_get(conn, disk, &row, err));
+    return row.newest_at;
 }
 
 // Of a disk and of a VM with two disks, over chains, and when the newest is forgotten.
