@@ -8,6 +8,7 @@
 
 #include "fs/tree/attr.h"
 #include "fs/tree/directory.h"
+#include "fs/tree/disk_file.h"
 #include "fs/tree/generated.h"
 #include "fs/tree/text_file.h"
 #include "fs/tree/tree_state.h"
