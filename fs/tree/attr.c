@@ -4,6 +4,7 @@
 #include "fs/tree/attr.h"
 
 #include "base/clock.h"
+#include "fs/store/qcow2.h"
 #include "fs/tree/command.h"
 #include "fs/tree/generated.h"
 #include "fs/tree/tree_state.h"
@@ -76,6 +77,17 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
     return 0;
 }
 
+static void fill_qcow2(const struct snapshot_row *row, struct stat *st)
+{
+    struct qcow2_layout layout;
+
+    if (qcow2_layout_init(row->capacity, &layout, NULL) < 0)
+        return; // not there: node_check_there()
+    st->st_size = (off_t)layout.file_size;
+    st->st_blocks = (blkcnt_t)(qcow2_allocated(&layout, row->data_bytes) / 512);
+    st->st_blksize = (blksize_t)1 << layout.cluster_bits;
+}
+
 static void fill_snapshot(enum node_kind kind, const struct snapshot_row *row, struct stat *st)
 {
     if (kind == NODE_SNAPSHOT) {
@@ -84,6 +96,8 @@ static void fill_snapshot(enum node_kind kind, const struct snapshot_row *row, s
         st->st_size = (off_t)row->capacity;
         st->st_blocks = (blkcnt_t)((row->data_bytes + 511) / 512);
         st->st_blksize = (blksize_t)row->chunk_size;
+    } else if (kind == NODE_SNAPSHOT_QCOW2) {
+        fill_qcow2(row, st);
     }
 }
 

@@ -4,7 +4,7 @@
 //
 // Listing tells the story: a snapshot's folder has the moment it was taken as mtime and the bytes
 // it added as size. Generated files report their true size; disk.raw its capacity and, as blocks,
-// what is allocated.
+// what is allocated; disk.qcow2 its length, and as blocks its data and the least its tables take.
 //
 // Threads: any; the caller holds no lease.
 #ifndef FS_TREE_ATTR_H

@@ -10,6 +10,7 @@
 #include "fs/tree/directory.h"
 #include "fs/tree/disk_file.h"
 #include "fs/tree/generated.h"
+#include "fs/tree/qcow2_file.h"
 #include "fs/tree/text_file.h"
 #include "fs/tree/tree_state.h"
 #include "fs/tree/xattr.h"
@@ -229,7 +230,10 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         trigger_open(tree, req, node, fi);
         break;
     case NODE_IMAGE:
-        disk_file_open(tree, req, node, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_open(tree, req, node, fi);
+        else
+            disk_file_open(tree, req, node, fi);
         break;
     default:
         fuse_reply_err(req, ENOENT);
@@ -241,10 +245,14 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
     struct tree *tree = tree_of(req);
+    struct node node = node_from_ino(ino);
 
-    switch (role_of(node_from_ino(ino))) {
+    switch (role_of(node)) {
     case NODE_IMAGE:
-        disk_file_read(tree, req, size, offset, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_read(tree, req, size, offset, fi);
+        else
+            disk_file_read(tree, req, size, offset, fi);
         break;
     case NODE_TRIGGER:
         trigger_read(tree, req, size, offset, fi);
@@ -292,9 +300,14 @@ static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
 {
-    switch (role_of(node_from_ino(ino))) {
+    struct node node = node_from_ino(ino);
+
+    switch (role_of(node)) {
     case NODE_IMAGE:
-        disk_file_seek(tree_of(req), req, offset, whence, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_seek(tree_of(req), req, offset, whence, fi);
+        else
+            disk_file_seek(tree_of(req), req, offset, whence, fi);
         break;
     case NODE_TRIGGER: // no holes, and an end that moves: nothing can be said
         fuse_reply_err(req, EINVAL);
