@@ -457,7 +457,7 @@ int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t
     memset(ret_data, 0, count * sizeof(*ret_data));
     if (offset >= image->capacity || count == 0)
         return 0;
-    if (count < (image->capacity - offset) / piece)
+    if (count <= (image->capacity - offset) / piece)
         pieces.end = offset + count * piece;
     r = lens_take(image, (offset >> image->shape.chunk_shift) / MAP_FANOUT, &lens, err);
     if (r < 0)
