@@ -430,10 +430,11 @@ static void test_find_data(void **state)
     uint64_t data[400], seed = 3;
     struct disk disk = {.capacity = chunks * 16384 - 100, .chunk = 16384, .data = data};
 
-    for (uint64_t chunk = 0; disk.count < 400 && chunk < chunks;) {
+    for (uint64_t chunk = 0; disk.count < 399 && chunk < chunks - 1;) {
         data[disk.count++] = chunk;
         chunk += next_random(&seed) % 3 ? 1 : next_random(&seed) % (chunks / 100);
     }
+    data[disk.count++] = chunks - 1;
     make_disk(*state, &disk);
     for (int i = 0; i < 500; i++) {
         uint64_t piece = (UINT64_C(512) << next_random(&seed) % 26) + next_random(&seed) % 2;
@@ -443,6 +444,7 @@ static void test_find_data(void **state)
         check_pieces(&disk, near > back ? near - back : 0, piece, next_random(&seed) % 300);
     }
     check_pieces(&disk, 0, UINT64_C(1) << 30, 300);
+    check_pieces(&disk, 0, disk.capacity / 3 - 10, 3); // data follows that was not asked for
     check_pieces(&disk, disk.capacity - 1, 4096, 3);
     check_pieces(&disk, disk.capacity, 4096, 3);
     check_pieces(&disk, UINT64_MAX / 2, 4096, 3);
