@@ -5,6 +5,7 @@
 #include "catalog/connection.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "catalog/statement.h"
 
 #include <pthread.h>
@@ -105,7 +106,10 @@ int connection_error(struct catalog_conn *conn, int sqlite_code, const char *wha
     if ((sqlite_code & 0xff) == SQLITE_CORRUPT && connection_met_eio(conn))
         return error_set_errno(err, -EIO, "catalog: %s", what);
     int code = errno_of(sqlite_code, sqlite3_system_errno(conn->db));
-    return error_set(err, code, "catalog: %s: %s", what, sqlite3_errmsg(conn->db));
+    // The connection's own sentence may be of another call by now.
+    bool is_last = sqlite3_extended_errcode(conn->db) == sqlite_code;
+    return error_set(err, code, "catalog: %s: %s", what,
+                     is_last ? sqlite3_errmsg(conn->db) : sqlite3_errstr(sqlite_code));
 }
 
 static int note_wal_frames(void *arg, sqlite3 *db, const char *name, int frames)
@@ -147,9 +151,8 @@ static int open_flags(enum connection_kind kind)
 // "file:PATH?immutable=1", malloc'ed; NULL: out of memory.
 static char *frozen_uri(const char *path)
 {
-    char *uri = NULL;
-    size_t size;
-    FILE *out = open_memstream(&uri, &size);
+    AUTO(text_discard) struct text uri = {0};
+    FILE *out = text_begin(&uri);
 
     if (!out)
         return NULL;
@@ -161,10 +164,7 @@ static char *frozen_uri(const char *path)
             fputc(*p, out);
     }
     fputs("?immutable=1", out);
-    if (fclose(out) == 0)
-        return uri;
-    free(uri);
-    return NULL;
+    return text_end(&uri) ? TAKE(uri.data, NULL) : NULL;
 }
 
 static int open_database(const char *path, enum connection_kind kind, sqlite3 **ret_db)

@@ -5,6 +5,8 @@
 #include "catalog/record_json.h"
 
 #include "base/clock.h"
+#include "base/json_text.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,9 +76,8 @@ static json_t *text_value(const char *text)
     json_t *value = json_string(text);
     if (value)
         return value;
-    char *clean = NULL;
-    size_t size;
-    FILE *out = open_memstream(&clean, &size);
+    AUTO(text_discard) struct text clean = {0};
+    FILE *out = text_begin(&clean);
     if (!out)
         return NULL;
     for (const unsigned char *p = (const unsigned char *)text; *p;) {
@@ -87,10 +88,7 @@ static json_t *text_value(const char *text)
             fputs("\xef\xbf\xbd", out); // U+FFFD
         p += length > 0 ? length : 1;
     }
-    if (fclose(out) == 0)
-        value = json_string(clean);
-    free(clean);
-    return value;
+    return text_end(&clean) ? json_string(clean.data) : NULL;
 }
 
 static void put_text(struct object *object, const char *key, const char *text)
@@ -382,7 +380,7 @@ int job_record_json(struct catalog_conn *conn, int64_t job_id, json_t **ret_json
 
 char *record_json_text(const json_t *json)
 {
-    AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
+    AUTO_FREE char *text = json_text_dump(json, JSON_INDENT(2));
     char *line = NULL;
     return text && asprintf(&line, "%s\n", text) >= 0 ? line : NULL;
 }

@@ -5,6 +5,7 @@
 #include "catalog/snapshot.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "catalog/statement.h"
 
 #include <stdio.h>
@@ -234,19 +235,14 @@ static void print_filter(FILE *sql, const struct snapshot_filter *filter)
 // malloc'ed; NULL: out of memory.
 static char *list_sql(const struct snapshot_filter *filter)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *sql = open_memstream(&text, &size);
+    AUTO(text_discard) struct text text = {0};
+    FILE *sql = text_begin(&text);
     if (!sql)
         return NULL;
     fputs(SELECT_SNAPSHOT, sql);
     print_filter(sql, filter);
     fputs(" ORDER BY c.name, d.name, h.number IS NULL, h.number, b.number, b.job_id", sql);
-    if (fclose(sql) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return text_end(&text) ? TAKE(text.data, NULL) : NULL;
 }
 
 int snapshot_each(struct catalog_conn *conn, const struct snapshot_filter *filter,

@@ -3,7 +3,6 @@
 // backtree check: looks whether a repository is whole.
 #include "fs/job/check.h"
 
-#include "base/clock.h"
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/progress_bar.h"
@@ -15,8 +14,6 @@
 
 struct check_output {
     struct progress_bar bar;
-    const char *step; // that the rate is of
-    int64_t begun_at;
     json_t *findings; // NULL: lines
     bool failed;      // a finding could not be kept
 };
@@ -46,24 +43,7 @@ static int check_draw(const char *step, uint64_t done, uint64_t total, void *arg
 {
     struct check_output *output = arg;
     (void)err;
-    if (!output->bar.active)
-        return 0;
-    int64_t now = clock_monotonic();
-    if (!output->step || strcmp(output->step, step) != 0) {
-        output->step = step;
-        output->begun_at = now;
-    }
-    uint64_t ms = (uint64_t)(now - output->begun_at) / 1000000;
-    uint64_t rate = ms ? done * 1000 / ms : 0;
-    struct progress_view view = {
-        .label = step,
-        .state = "",
-        .done_bytes = done,
-        .total_bytes = total,
-        .bytes_per_second = rate,
-        .eta_seconds = rate && total >= done ? (int64_t)((total - done) / rate) : -1,
-    };
-    progress_bar_update(&output->bar, &view);
+    progress_bar_step(&output->bar, step, done, total);
     return 0;
 }
 

@@ -85,6 +85,28 @@ void progress_bar_update(struct progress_bar *bar, const struct progress_view *v
     bar->drawn_at = now;
 }
 
+void progress_bar_step(struct progress_bar *bar, const char *name, uint64_t done, uint64_t total)
+{
+    if (!bar->active)
+        return;
+    int64_t now = clock_monotonic();
+    if (!bar->step || strcmp(bar->step, name) != 0) {
+        bar->step = name;
+        bar->step_begun_at = now;
+    }
+    uint64_t ms = (uint64_t)(now - bar->step_begun_at) / 1000000;
+    uint64_t rate = ms ? done * 1000 / ms : 0;
+    struct progress_view view = {
+        .label = name,
+        .state = "",
+        .done_bytes = done,
+        .total_bytes = total,
+        .bytes_per_second = rate,
+        .eta_seconds = rate && total >= done ? (int64_t)((total - done) / rate) : -1,
+    };
+    progress_bar_update(bar, &view);
+}
+
 void progress_bar_clear(struct progress_bar *bar)
 {
     if (!bar->drawn)

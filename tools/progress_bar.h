@@ -26,10 +26,17 @@ struct progress_bar {
     bool active;      // `out` is a terminal
     bool drawn;       // there is a line to clear
     int64_t drawn_at; // monotonic
+    // of progress_bar_step():
+    const char *step;
+    int64_t step_begun_at;
 };
 
 void progress_bar_init(struct progress_bar *bar, FILE *out);
 void progress_bar_update(struct progress_bar *bar, const struct progress_view *view);
+
+// For work in steps: as progress_bar_update(), with rate and ETA of the step `name`, which must
+// stay while it is shown.
+void progress_bar_step(struct progress_bar *bar, const char *name, uint64_t done, uint64_t total);
 void progress_bar_clear(struct progress_bar *bar);
 
 #endif

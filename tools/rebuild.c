@@ -3,50 +3,23 @@
 // backtree rebuild: makes a repository's catalog anew from its packs.
 #include "fs/job/rebuild.h"
 
-#include "base/clock.h"
 #include "tools/command.h"
 #include "tools/options.h"
 #include "tools/progress_bar.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-
-struct rebuild_output {
-    struct progress_bar bar;
-    const char *step; // that the rate is of
-    int64_t begun_at;
-};
 
 static void rebuild_print_finding(const char *sentence, bool damage, void *arg)
 {
-    struct rebuild_output *output = arg;
-    progress_bar_clear(&output->bar);
+    progress_bar_clear(arg);
     printf("%s%s\n", damage ? "" : "note: ", sentence);
     fflush(stdout);
 }
 
 static void rebuild_draw(const char *step, uint64_t done, uint64_t total, void *arg)
 {
-    struct rebuild_output *output = arg;
-    if (!output->bar.active)
-        return;
-    int64_t now = clock_monotonic();
-    if (!output->step || strcmp(output->step, step) != 0) {
-        output->step = step;
-        output->begun_at = now;
-    }
-    uint64_t ms = (uint64_t)(now - output->begun_at) / 1000000;
-    uint64_t rate = ms ? done * 1000 / ms : 0;
-    struct progress_view view = {
-        .label = step,
-        .state = "",
-        .done_bytes = done,
-        .total_bytes = total,
-        .bytes_per_second = rate,
-        .eta_seconds = rate ? (int64_t)((total - done) / rate) : -1,
-    };
-    progress_bar_update(&output->bar, &view);
+    progress_bar_step(arg, step, done, total);
 }
 
 static void rebuild_print_result(const char *repo, const struct rebuild_result *result,
@@ -65,15 +38,15 @@ static void rebuild_print_result(const char *repo, const struct rebuild_result *
 
 static int rebuild_do(const char *repo, bool dry_run, struct error *err)
 {
-    struct rebuild_output output = {0};
+    struct progress_bar bar;
     struct rebuild_options options = {.dry_run = dry_run,
                                       .finding = rebuild_print_finding,
                                       .progress = rebuild_draw,
-                                      .arg = &output};
+                                      .arg = &bar};
     struct rebuild_result result;
-    progress_bar_init(&output.bar, stderr);
+    progress_bar_init(&bar, stderr);
     int r = repository_rebuild(repo, &options, &result, NULL, err);
-    progress_bar_clear(&output.bar);
+    progress_bar_clear(&bar);
     if (r < 0)
         return r == -EBUSY ? COMMAND_BUSY : r;
     rebuild_print_result(repo, &result, dry_run);

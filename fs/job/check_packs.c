@@ -5,6 +5,7 @@
 // fit is believed only when it still does not fit a moment later.
 #include "fs/job/check_state.h"
 
+#include "base/grow.h"
 #include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "fs/store/pack_scan.h"
@@ -40,15 +41,8 @@ static int note_row(const struct pack_row *row, void *arg, struct error *err)
 {
     struct check *check = arg;
 
-    if (check->pack_count == check->pack_room) {
-        size_t room = check->pack_room ? check->pack_room * 2 : 256;
-        void *grown = reallocarray(check->packs, room, sizeof(*check->packs));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        check->packs = grown;
-        check->pack_room = room;
-    }
+    if (GROW(check->packs, check->pack_count, check->pack_room, "a list of packs", err) < 0)
+        return -ENOMEM;
     check->packs[check->pack_count++] = *row;
     check->result.packs++;
     check->result.pack_bytes += row->file_bytes;

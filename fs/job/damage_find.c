@@ -4,6 +4,7 @@
 // and the few marked copies that are proved again.
 #include "fs/job/damage_find.h"
 
+#include "base/grow.h"
 #include "fs/job/snapshot_gaps.h"
 #include "fs/store/pack_scan.h"
 #include "fs/store/snapshot_record.h"
@@ -29,15 +30,8 @@ static int list_add(struct damage_list *list, uint64_t offset, uint64_t length, 
 {
     char *copy;
 
-    if (list->count == list->room) {
-        size_t room = list->room ? 2 * list->room : 16;
-        void *grown = reallocarray(list->extents, room, sizeof(*list->extents));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of damage");
-        list->extents = grown;
-        list->room = room;
-    }
+    if (GROW(list->extents, list->count, list->room, "a list of damage", err) < 0)
+        return -ENOMEM;
     copy = strdup(why);
     if (!copy)
         return error_set(err, -ENOMEM, "out of memory for a list of damage");
@@ -198,15 +192,8 @@ static int note_marked(const struct chunk_location *copy, void *arg, struct erro
 
     if (marked->deltas_only && digest_is_zero(&copy->record.base))
         return 0;
-    if (marked->count == marked->room) {
-        size_t room = marked->room ? 2 * marked->room : 64;
-        void *grown = reallocarray(marked->copies, room, sizeof(*marked->copies));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of damaged records");
-        marked->copies = grown;
-        marked->room = room;
-    }
+    if (GROW(marked->copies, marked->count, marked->room, "a list of damaged records", err) < 0)
+        return -ENOMEM;
     marked->copies[marked->count++] = *copy;
     return 0;
 }
@@ -283,15 +270,8 @@ static int add_change(struct reviewing *reviewing, struct damage_list *left, str
     struct damage_review *review = reviewing->review;
     struct damage_change *change;
 
-    if (review->count == review->room) {
-        size_t room = review->room ? 2 * review->room : 8;
-        void *grown = reallocarray(review->changes, room, sizeof(*review->changes));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of damage");
-        review->changes = grown;
-        review->room = room;
-    }
+    if (GROW(review->changes, review->count, review->room, "a list of damage", err) < 0)
+        return -ENOMEM;
     change = &review->changes[review->count++];
     change->snapshot_id = reviewing->row.id;
     snapshot_path(&reviewing->row, change->path);

@@ -199,6 +199,16 @@ static int record_backup(struct engine *engine, const struct backup_request *req
     return 0;
 }
 
+void engine_queue_recorded(struct engine *engine, struct pending_job *place, int64_t job_id,
+                           int64_t lane, bool joined)
+{
+    if (!joined)
+        fault_hit(FAULT_JOB_ENQUEUED, NULL);
+    queue_add(engine, place, job_id, lane);
+    if (!joined)
+        events_post(engine->events, ENGINE_JOB_STATE, job_id);
+}
+
 int engine_request_backup(struct engine *engine, const struct backup_request *request,
                           int64_t *ret_job_id, bool *ret_joined, struct error *err)
 {
@@ -211,12 +221,7 @@ int engine_request_backup(struct engine *engine, const struct backup_request *re
         r = record_backup(engine, request, &job_id, &joined, err);
     if (r < 0)
         return r;
-    if (!joined)
-        fault_hit(FAULT_JOB_ENQUEUED, NULL);
-    // Also a joined one: it may be of an earlier owner and not queued.
-    queue_add(engine, TAKE(place, NULL), job_id, request->context_id);
-    if (!joined)
-        events_post(engine->events, ENGINE_JOB_STATE, job_id);
+    engine_queue_recorded(engine, TAKE(place, NULL), job_id, request->context_id, joined);
     *ret_job_id = job_id;
     if (ret_joined)
         *ret_joined = joined;
@@ -282,11 +287,7 @@ int engine_request_prune(struct engine *engine, const struct prune_request *requ
         r = record_prune(engine, request, text, &job_id, &joined, err);
     if (r < 0)
         return r;
-    if (!joined)
-        fault_hit(FAULT_JOB_ENQUEUED, NULL);
-    queue_add(engine, TAKE(place, NULL), job_id, request->context_id);
-    if (!joined)
-        events_post(engine->events, ENGINE_JOB_STATE, job_id);
+    engine_queue_recorded(engine, TAKE(place, NULL), job_id, request->context_id, joined);
     *ret_job_id = job_id;
     if (ret_joined)
         *ret_joined = joined;
@@ -355,9 +356,7 @@ int engine_request_restore(struct engine *engine, const struct restore_request *
     engine_release_snapshot(engine, request->snapshot_id);
     if (r < 0)
         return r;
-    fault_hit(FAULT_JOB_ENQUEUED, NULL);
-    queue_add(engine, TAKE(place, NULL), job_id, row->context_id);
-    events_post(engine->events, ENGINE_JOB_STATE, job_id);
+    engine_queue_recorded(engine, TAKE(place, NULL), job_id, row->context_id, false);
     *ret_job_id = job_id;
     return 0;
 }

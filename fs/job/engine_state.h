@@ -52,6 +52,10 @@ struct engine {
 
 // engine.c: -ESHUTDOWN once the engine is being closed.
 int engine_refuse_while_stopping(struct engine *engine, struct error *err);
+// engine.c: after the commit of a request's record, or of what it joined, which may be of an
+// earlier owner and not queued. Takes over `place`; listeners are told of what is new.
+void engine_queue_recorded(struct engine *engine, struct pending_job *place, int64_t job_id,
+                           int64_t lane, bool joined);
 
 // queue.c: the threads that run jobs.
 int queue_start(struct engine *engine, unsigned vm_jobs_max, struct error *err);

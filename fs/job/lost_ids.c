@@ -3,6 +3,7 @@
 // A sorted list of ids.
 #include "fs/job/lost_ids.h"
 
+#include "base/grow.h"
 #include "catalog/damage.h"
 
 #include <stdlib.h>
@@ -11,15 +12,8 @@ static int add(const struct digest *id, void *arg, struct error *err)
 {
     struct lost_ids *lost = arg;
 
-    if (lost->count == lost->room) {
-        size_t room = lost->room ? 2 * lost->room : 64;
-        void *grown = reallocarray(lost->ids, room, sizeof(*lost->ids));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of lost records");
-        lost->ids = grown;
-        lost->room = room;
-    }
+    if (GROW(lost->ids, lost->count, lost->room, "a list of lost records", err) < 0)
+        return -ENOMEM;
     lost->ids[lost->count++] = *id;
     return 0;
 }

@@ -4,6 +4,7 @@
 // taken, a worker's in between.
 #include "fs/job/prove_records.h"
 
+#include "base/grow.h"
 #include "fs/job/ring.h"
 #include "fs/store/pack_format.h"
 
@@ -150,15 +151,8 @@ static int note_record(const struct chunk_location *copy, void *arg, struct erro
 
     if (prover->pass->only && !row_bitmap_has(prover->pass->only, copy->row))
         return 0;
-    if (prover->count == prover->room) {
-        size_t room = prover->room ? prover->room * 2 : 1024;
-        void *grown = reallocarray(prover->records, room, sizeof(*prover->records));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for the records of a pack");
-        prover->records = grown;
-        prover->room = room;
-    }
+    if (GROW(prover->records, prover->count, prover->room, "the records of a pack", err) < 0)
+        return -ENOMEM;
     prover->records[prover->count++] = *copy;
     return 0;
 }

@@ -3,6 +3,8 @@
 // Collects the snapshots of a VM and has each disk's judged.
 #include "fs/job/prune_plan.h"
 
+#include "base/grow.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -17,14 +19,8 @@ static int add_snapshot(const struct snapshot_row *row, void *arg, struct error 
     struct prune_plan *plan = &collection->plan;
     char chain[SNAPSHOT_NAME_SIZE], name[SNAPSHOT_NAME_SIZE];
 
-    if (plan->count == collection->room) {
-        size_t room = collection->room ? 2 * collection->room : 64;
-        struct prune_item *grown = reallocarray(plan->items, room, sizeof(*grown));
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory");
-        plan->items = grown;
-        collection->room = room;
-    }
+    if (GROW(plan->items, plan->count, collection->room, "a list", err) < 0)
+        return -ENOMEM;
     struct prune_item *item = &plan->items[plan->count++];
     *item = (struct prune_item){.snapshot = {.id = row->id,
                                              .taken_at = row->taken_at,

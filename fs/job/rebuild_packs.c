@@ -4,6 +4,7 @@
 // that belongs to another repository or is from the future is named and left out.
 #include "fs/job/rebuild_state.h"
 
+#include "base/grow.h"
 #include "catalog/check_rows.h"
 #include "fs/store/pack_scan.h"
 
@@ -25,15 +26,8 @@ static int note_file(const struct pack_file *file, void *arg, struct error *err)
         rebuild_tell(list->rebuild, false, "%s is no pack; it is left alone", file->name);
     if (file->state != PACK_FILE_SEALED)
         return 0; // what was never sealed was never complete
-    if (list->count == list->room) {
-        size_t room = list->room ? list->room * 2 : 256;
-        void *grown = reallocarray(list->files, room, sizeof(*list->files));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        list->files = grown;
-        list->room = room;
-    }
+    if (GROW(list->files, list->count, list->room, "a list of packs", err) < 0)
+        return -ENOMEM;
     list->files[list->count] = *file;
     list->files[list->count++].name = NULL;
     list->bytes += file->bytes;

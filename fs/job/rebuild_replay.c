@@ -9,6 +9,7 @@
 // the next one took the number: the later job's stands.
 #include "fs/job/rebuild_state.h"
 
+#include "base/grow.h"
 #include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "catalog/rebuild_rows.h"
@@ -55,15 +56,8 @@ struct replay {
 
 static int add_event(struct replay *replay, const struct event *event, struct error *err)
 {
-    if (replay->count == replay->room) {
-        size_t room = replay->room ? replay->room * 2 : 256;
-        void *grown = reallocarray(replay->events, room, sizeof(*replay->events));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
-        replay->events = grown;
-        replay->room = room;
-    }
+    if (GROW(replay->events, replay->count, replay->room, "a list of snapshots", err) < 0)
+        return -ENOMEM;
     replay->events[replay->count++] = *event;
     return 0;
 }

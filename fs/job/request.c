@@ -93,16 +93,16 @@ static int set_mode(struct backup_request *request, enum backup_mode mode, struc
     return 0;
 }
 
-static int set_trigger(struct backup_request *request, const char *word, struct error *err)
+int request_set_trigger(enum job_trigger *trigger, const char *word, struct error *err)
 {
-    enum job_trigger trigger = job_trigger_from_word(word);
+    enum job_trigger named = job_trigger_from_word(word);
 
     // A safety backup is made by a restore; nobody asks for one.
-    if (trigger != TRIGGER_MANUAL && trigger != TRIGGER_SCHEDULED)
+    if (named != TRIGGER_MANUAL && named != TRIGGER_SCHEDULED)
         return error_set(err, -EINVAL, "unknown trigger '%s': use manual or scheduled", word);
-    if (request->trigger != JOB_TRIGGER_UNKNOWN)
+    if (*trigger != JOB_TRIGGER_UNKNOWN)
         return error_set(err, -EINVAL, "trigger= is given twice");
-    request->trigger = trigger;
+    *trigger = named;
     return 0;
 }
 
@@ -123,7 +123,7 @@ static int backup_word(struct backup_request *request, const char *word, struct 
     if (strncmp(word, "tag=", 4) == 0)
         return tags_add(request->tags, word + 4, err);
     if (strncmp(word, "trigger=", 8) == 0)
-        return set_trigger(request, word + 8, err);
+        return request_set_trigger(&request->trigger, word + 8, err);
     if (strncmp(word, "verify_after=", 13) == 0)
         return set_verify_after(request, word + 13, err);
     return error_set(err, -EINVAL,
@@ -168,16 +168,6 @@ static int prune_name(char name[PRUNE_NAME_SIZE], const char *word, struct error
     return 0;
 }
 
-static int prune_trigger(struct prune_request *request, const char *word, struct error *err)
-{
-    struct backup_request as_of_a_backup = {.trigger = request->trigger};
-    int r = set_trigger(&as_of_a_backup, word, err);
-
-    if (r == 0)
-        request->trigger = as_of_a_backup.trigger;
-    return r;
-}
-
 static int prune_keep(char words[RETENTION_TEXT_SIZE], const char *word, struct error *err)
 {
     size_t used = strlen(words);
@@ -199,7 +189,7 @@ int prune_request_parse(const char *words, size_t len, char ret_name[PRUNE_NAME_
 
     while ((r = next_word(&at, end, word, err)) > 0) {
         if (strncmp(word, "trigger=", 8) == 0)
-            r = prune_trigger(&parsed, word + 8, err);
+            r = request_set_trigger(&parsed.trigger, word + 8, err);
         else if (strncmp(word, "keep-", 5) == 0)
             r = prune_keep(keep, word, err);
         else

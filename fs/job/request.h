@@ -26,6 +26,9 @@ struct backup_request {
 int backup_request_parse(const char *words, size_t len, struct backup_request *request,
                          struct error *err);
 
+// What stands behind "trigger=": manual or scheduled, and once. -EINVAL.
+int request_set_trigger(enum job_trigger *trigger, const char *word, struct error *err);
+
 // Adds one tag, or each of a comma-separated list, to `tags` unless it is there. -EINVAL: not a
 // tag, or too many; `tags` keeps what it held.
 int tags_add(char tags[TAGS_TEXT_SIZE], const char *tag, struct error *err);

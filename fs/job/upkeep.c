@@ -3,10 +3,10 @@
 // Requests for upkeep jobs and the common part of running them; see upkeep.h.
 #include "fs/job/upkeep.h"
 
-#include "base/fault.h"
 #include "catalog/path.h"
 #include "fs/job/check_job.h"
 #include "fs/job/gc_job.h"
+#include "fs/job/request.h"
 #include "fs/job/verify_job.h"
 
 #include <stdio.h>
@@ -34,18 +34,6 @@ struct upkeep_request {
     char name[NAME_SIZE * 2 + SNAPSHOT_NAME_SIZE * 2]; // "" = none
     char words[UPKEEP_WORDS_SIZE];
 };
-
-static int take_trigger(struct upkeep_request *request, const char *word, struct error *err)
-{
-    enum job_trigger trigger = job_trigger_from_word(word);
-
-    if (trigger != TRIGGER_MANUAL && trigger != TRIGGER_SCHEDULED)
-        return error_set(err, -EINVAL, "unknown trigger '%s': use manual or scheduled", word);
-    if (request->trigger != JOB_TRIGGER_UNKNOWN)
-        return error_set(err, -EINVAL, "trigger= is given twice");
-    request->trigger = trigger;
-    return 0;
-}
 
 static int take_name(struct upkeep_request *request, const char *word, struct error *err)
 {
@@ -81,7 +69,7 @@ static int take_word(struct upkeep_request *request, const char *word, struct er
     int r;
 
     if (strncmp(word, "trigger=", 8) == 0)
-        return take_trigger(request, word + 8, err);
+        return request_set_trigger(&request->trigger, word + 8, err);
     r = request->kind->option(word, err);
     if (r < 0)
         return r;
@@ -189,11 +177,8 @@ int engine_request_upkeep(struct engine *engine, enum job_kind kind, const char 
         r = record(engine, request, &job_id, &joined, err);
     if (r < 0)
         return r;
-    if (!joined)
-        fault_hit(FAULT_JOB_ENQUEUED, NULL);
-    queue_add(engine, TAKE(place, NULL), job_id, queue_lane(kind, request->context_id));
-    if (!joined)
-        events_post(engine->events, ENGINE_JOB_STATE, job_id);
+    engine_queue_recorded(engine, TAKE(place, NULL), job_id, queue_lane(kind, request->context_id),
+                          joined);
     *ret_job_id = job_id;
     if (ret_joined)
         *ret_joined = joined;

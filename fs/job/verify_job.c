@@ -5,6 +5,7 @@
 #include "fs/job/verify_job.h"
 
 #include "base/clock.h"
+#include "base/grow.h"
 #include "base/log.h"
 #include "catalog/check_rows.h"
 #include "fs/job/verify_state.h"
@@ -55,15 +56,8 @@ static int note_pack(const struct pack_row *row, void *arg, struct error *err)
 {
     struct verify *verify = arg;
 
-    if (verify->pack_count == verify->pack_room) {
-        size_t room = verify->pack_room ? verify->pack_room * 2 : 256;
-        void *grown = reallocarray(verify->packs, room, sizeof(*verify->packs));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        verify->packs = grown;
-        verify->pack_room = room;
-    }
+    if (GROW(verify->packs, verify->pack_count, verify->pack_room, "a list of packs", err) < 0)
+        return -ENOMEM;
     verify->packs[verify->pack_count++] = *row;
     return 0;
 }
@@ -85,15 +79,9 @@ static int note_snapshot(const struct snapshot_row *row, void *arg, struct error
         return 0;
     if (verify->job->upkeep_snapshot_id && row->id != verify->job->upkeep_snapshot_id)
         return 0;
-    if (verify->snapshot_count == verify->snapshot_room) {
-        size_t room = verify->snapshot_room ? verify->snapshot_room * 2 : 64;
-        void *grown = reallocarray(verify->snapshots, room, sizeof(*verify->snapshots));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
-        verify->snapshots = grown;
-        verify->snapshot_room = room;
-    }
+    if (GROW(verify->snapshots, verify->snapshot_count, verify->snapshot_room,
+             "a list of snapshots", err) < 0)
+        return -ENOMEM;
     verify->snapshots[verify->snapshot_count++] =
         (struct verify_snapshot){.id = row->id, .wanted = true};
     return 0;

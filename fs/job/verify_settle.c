@@ -4,6 +4,7 @@
 // when the maps themselves are part of what is verified; what snapshots share is walked once.
 #include "fs/job/verify_state.h"
 
+#include "base/grow.h"
 #include "fs/job/snapshot_gaps.h"
 
 #include <inttypes.h>
@@ -39,15 +40,9 @@ static int note_other(const struct snapshot_row *row, void *arg, struct error *e
 
     if (r <= 0)
         return r;
-    if (verify->snapshot_count == verify->snapshot_room) {
-        size_t room = verify->snapshot_room ? verify->snapshot_room * 2 : 64;
-        void *grown = reallocarray(verify->snapshots, room, sizeof(*verify->snapshots));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
-        verify->snapshots = grown;
-        verify->snapshot_room = room;
-    }
+    if (GROW(verify->snapshots, verify->snapshot_count, verify->snapshot_room,
+             "a list of snapshots", err) < 0)
+        return -ENOMEM;
     verify->snapshots[verify->snapshot_count++] = (struct verify_snapshot){.id = row->id};
     return 0;
 }

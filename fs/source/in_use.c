@@ -239,7 +239,7 @@ static bool ask_loop(const char *name, struct loop_info64 *ret_info)
 // Whoever may not open loop devices gets the path from sysfs.
 static bool loop_uses(const char *name, const struct place *place)
 {
-    struct loop_info64 info;
+    struct loop_info64 info = {0};
     if (ask_loop(name, &info))
         return place->is_block ? info.lo_rdevice == place->rdev
                                : info.lo_device == place->dev && info.lo_inode == place->ino;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/grow.h"
 #include "catalog/gc_rows.h"
 #include "fs/store/digest_hash.h"
 #include "fs/store/pack_index_make.h"
@@ -67,21 +68,6 @@ static int begin_pack(struct gc_batch *batch, struct error *err)
     return append(batch, bytes, sizeof(bytes), err);
 }
 
-static int reserve_record(struct gc_batch *batch, struct error *err)
-{
-    size_t room = batch->record_room ? batch->record_room * 2 : 1024;
-    void *grown;
-
-    if (batch->record_count < batch->record_room)
-        return 0;
-    grown = reallocarray(batch->records, room, sizeof(*batch->records));
-    if (!grown)
-        return error_set(err, -ENOMEM, "out of memory for the index of a pack");
-    batch->records = grown;
-    batch->record_room = room;
-    return 0;
-}
-
 static int remember(struct gc_batch *batch, const struct digest *id, struct error *err)
 {
     struct gc_copied *entry = calloc(1, sizeof(*entry));
@@ -105,7 +91,8 @@ static int append_record(struct gc_batch *batch, const struct chunk_row *row, co
 
     copy.offset = batch->bytes;
     if (r == 0)
-        r = reserve_record(batch, err);
+        r = GROW(batch->records, batch->record_count, batch->record_room, "the index of a pack",
+                 err);
     if (r == 0)
         r = append(batch, bytes, PACK_RECORD_HEADER_SIZE + (size_t)row->stored_length, err);
     if (r == 0)
@@ -146,15 +133,8 @@ static int note_row(const struct chunk_location *row, void *arg, struct error *e
 {
     struct pack_rows *list = arg;
 
-    if (list->count == list->room) {
-        size_t room = list->room ? list->room * 2 : 1024;
-        void *grown = reallocarray(list->rows, room, sizeof(*list->rows));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for the records of a pack");
-        list->rows = grown;
-        list->room = room;
-    }
+    if (GROW(list->rows, list->count, list->room, "the records of a pack", err) < 0)
+        return -ENOMEM;
     list->rows[list->count++] = *row;
     return 0;
 }
@@ -199,15 +179,8 @@ static int copy_record(struct gc_batch *batch, const struct gc_pack *pack,
 
 static int add_row(struct gc_batch *batch, const struct gc_row *row, struct error *err)
 {
-    if (batch->row_count == batch->row_room) {
-        size_t room = batch->row_room ? batch->row_room * 2 : 1024;
-        void *grown = reallocarray(batch->rows, room, sizeof(*batch->rows));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for the records of a pack");
-        batch->rows = grown;
-        batch->row_room = room;
-    }
+    if (GROW(batch->rows, batch->row_count, batch->row_room, "the records of a pack", err) < 0)
+        return -ENOMEM;
     batch->rows[batch->row_count++] = *row;
     return 0;
 }

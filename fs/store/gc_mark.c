@@ -10,6 +10,7 @@
 #include "fs/store/gc_state.h"
 
 #include "base/fault.h"
+#include "base/grow.h"
 #include "catalog/gc_rows.h"
 #include "catalog/snapshot.h"
 
@@ -25,15 +26,8 @@ static int list_snapshot(const struct snapshot_row *row, void *arg, struct error
 {
     struct gc *gc = arg;
 
-    if (gc->snapshot_count == gc->snapshot_room) {
-        size_t room = gc->snapshot_room ? gc->snapshot_room * 2 : 64;
-        void *grown = reallocarray(gc->snapshots, room, sizeof(*gc->snapshots));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
-        gc->snapshots = grown;
-        gc->snapshot_room = room;
-    }
+    if (GROW(gc->snapshots, gc->snapshot_count, gc->snapshot_room, "a list of snapshots", err) < 0)
+        return -ENOMEM;
     gc->snapshots[gc->snapshot_count++] = (struct gc_snapshot){.id = row->id,
                                                                .root = row->digest,
                                                                .capacity = row->capacity,
@@ -49,15 +43,8 @@ static int list_pack(const struct pack_row *row, void *arg, struct error *err)
 
     if (row->job_id != 0)
         return 0;
-    if (gc->pack_count == gc->pack_room) {
-        size_t room = gc->pack_room ? gc->pack_room * 2 : 64;
-        void *grown = reallocarray(gc->packs, room, sizeof(*gc->packs));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        gc->packs = grown;
-        gc->pack_room = room;
-    }
+    if (GROW(gc->packs, gc->pack_count, gc->pack_room, "a list of packs", err) < 0)
+        return -ENOMEM;
     pack = &gc->packs[gc->pack_count++];
     *pack = (struct gc_pack){
         .id = row->id, .file_bytes = row->file_bytes, .records = row->record_count};

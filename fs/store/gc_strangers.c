@@ -8,6 +8,7 @@
 #include "fs/store/gc_state.h"
 
 #include "base/clock.h"
+#include "base/grow.h"
 #include "base/hash.h"
 #include "catalog/check_rows.h"
 #include "catalog/gc_rows.h"
@@ -37,15 +38,8 @@ static int note_stranger(const struct digest *id, void *arg, struct error *err)
 {
     struct strangers *strangers = arg;
 
-    if (strangers->count == strangers->room) {
-        size_t room = strangers->room ? 2 * strangers->room : 16;
-        void *grown = reallocarray(strangers->ids, room, sizeof(*strangers->ids));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for a list of snapshots");
-        strangers->ids = grown;
-        strangers->room = room;
-    }
+    if (GROW(strangers->ids, strangers->count, strangers->room, "a list of snapshots", err) < 0)
+        return -ENOMEM;
     strangers->ids[strangers->count++] = *id;
     return 0;
 }

@@ -31,7 +31,7 @@ static int put_path(json_t *json, const char *key, const char *path)
     return json_object_set_new(json, hex_key, json_string(hex));
 }
 
-int json_field_put(json_t *json, const struct json_field *field, const void *record)
+static int put(json_t *json, const struct json_field *field, const void *record)
 {
     const void *value = (const char *)record + field->offset;
     json_t *made;
@@ -57,42 +57,15 @@ int json_field_put(json_t *json, const struct json_field *field, const void *rec
     return json_object_set_new(json, field->key, made); // fails on NULL
 }
 
+int json_field_put(json_t *json, const struct json_field *field, const void *record)
+{
+    json_text_was_out_of_memory();
+    if (put(json, field, record) == 0)
+        return 0;
+    return json_text_was_out_of_memory() ? -ENOMEM : -EINVAL;
+}
+
 // --- parsing
-
-// Jansson says of a text that is sound that it is not when memory runs out in the middle of it, and
-// a record must not be taken for lost then. So its allocations go through here.
-static _Thread_local bool out_of_memory;
-
-static void *allocate(size_t size)
-{
-    void *memory = malloc(size);
-
-    if (!memory)
-        out_of_memory = true;
-    return memory;
-}
-
-// Before main(), as other threads may use jansson.
-__attribute__((constructor)) static void use_allocate(void)
-{
-    json_set_alloc_funcs(allocate, free);
-}
-
-int json_field_load(const void *data, size_t len, const char *what, json_t **ret_json,
-                    struct error *err)
-{
-    json_error_t where;
-    json_t *json;
-
-    out_of_memory = false;
-    json = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!json && out_of_memory)
-        return error_set(err, -ENOMEM, "%s: out of memory", what);
-    if (!json)
-        return error_set(err, -ERROR_CORRUPT, "%s: %s", what, where.text);
-    *ret_json = json;
-    return 0;
-}
 
 static bool uuid_ok(const char *text)
 {

@@ -6,9 +6,8 @@
 #ifndef FS_STORE_JSON_FIELD_H
 #define FS_STORE_JSON_FIELD_H
 
-#include "base/error.h"
+#include "base/json_text.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,24 +35,12 @@ struct json_field {
 #member, type, offsetof(record, member), sizeof(((record *)0)->member)                     \
     }
 
-// The object in a text that this program wrote. -ENOMEM; -ERROR_CORRUPT when it is none. `what`
-// begins the sentence.
-int json_field_load(const void *data, size_t len, const char *what, json_t **ret_json,
-                    struct error *err);
-
-// 0, or -1 when it cannot be written (out of memory, or no JSON can hold it).
+// 0, -ENOMEM, or -EINVAL when no JSON can hold it.
 int json_field_put(json_t *json, const struct json_field *field, const void *record);
 
 // False when the key is missing or its value wrong; the member may be changed then.
 bool json_field_take(const json_t *json, const struct json_field *field, void *record);
 
 bool json_field_integer(const json_t *value, int64_t min, int64_t *ret_number);
-
-static inline void json_decref_cleanup(json_t **json)
-{
-    json_decref(*json);
-}
-
-#define AUTO_JSON __attribute__((cleanup(json_decref_cleanup)))
 
 #endif

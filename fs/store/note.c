@@ -74,13 +74,13 @@ int note_format(const struct note *note, char **ret_text, struct error *err)
     failed |= json_object_set_new(json, "version", json_integer(NOTE_VERSION));
     failed |= json_object_set_new(json, "what", json_string(words[note->what]));
     if (json && !failed)
-        text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+        text = json_text_dump(json, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text)
         return error_set(err, -ENOMEM, "out of memory for a note");
     // What cannot be read back would be found out only when the catalog is lost.
     int r = note_parse(text, strlen(text), &again, &local);
     if (r < 0)
-        return error_set(err, -EINVAL, "%s", error_message(&local));
+        return error_set(err, r == -ENOMEM ? r : -EINVAL, "%s", error_message(&local));
     *ret_text = TAKE(text, NULL);
     return 0;
 }
@@ -104,7 +104,7 @@ int note_parse(const void *data, size_t len, struct note *ret_note, struct error
 
     if (len > NOTE_SIZE_MAX)
         return error_set(err, -ERROR_CORRUPT, "note: %zu bytes are too many", len);
-    r = json_field_load(data, len, "note", &json, err);
+    r = json_text_load(data, len, "note", &json, err);
     if (r < 0)
         return r;
     if (!json_field_integer(json_object_get(json, "version"), 1, &version))

@@ -4,6 +4,7 @@
 // for another reason than damage is an error, never an empty one.
 #include "fs/store/pack_scan.h"
 
+#include "base/grow.h"
 #include "fs/store/store_members.h"
 
 #include <inttypes.h>
@@ -97,15 +98,8 @@ static int keep(struct salvage *salvage, const struct chunk_row *row, struct err
 {
     struct pack_content *found = &salvage->found;
 
-    if (found->count == salvage->room) {
-        size_t room = salvage->room ? salvage->room * 2 : 1024;
-        void *grown = reallocarray(found->records, room, sizeof(*found->records));
-
-        if (!grown)
-            return error_set(err, -ENOMEM, "out of memory for the records of a pack");
-        found->records = grown;
-        salvage->room = room;
-    }
+    if (GROW(found->records, found->count, salvage->room, "the records of a pack", err) < 0)
+        return -ENOMEM;
     found->records[found->count++] = *row;
     return 0;
 }

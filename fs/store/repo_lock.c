@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/text.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -124,9 +125,8 @@ static int read_owner(int fd, const char *path, struct repo_lock_owner *ret_owne
 static int write_owner(int fd, const char *command, const char *mountpoint, const char *path,
                        struct error *err)
 {
-    AUTO_FREE char *text = NULL;
-    size_t len;
-    FILE *out = open_memstream(&text, &len);
+    AUTO(text_discard) struct text text = {0};
+    FILE *out = text_begin(&text);
 
     if (!out)
         return error_set(err, -ENOMEM, "out of memory to write %s", path);
@@ -137,11 +137,11 @@ static int write_owner(int fd, const char *command, const char *mountpoint, cons
         write_escaped(out, mountpoint);
     }
     fputc('\n', out);
-    if (fclose(out) != 0)
+    if (!text_end(&text))
         return error_set(err, -ENOMEM, "out of memory to write %s", path);
     if (ftruncate(fd, 0) < 0)
         return error_set_errno(err, -errno, "cannot empty %s", path);
-    return io_write_at(fd, text, len, 0, path, err);
+    return io_write_at(fd, text.data, text.len, 0, path, err);
 }
 
 int repo_lock_describe(int fd, const char *command, const char *mountpoint, struct error *err)

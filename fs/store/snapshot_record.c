@@ -57,8 +57,10 @@ static int record_to_json(const struct snapshot_record *record, json_t *json, st
     int failed = 0;
 
     for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (json_field_put(json, &fields[i], record) < 0)
-            return error_set(err, -EINVAL, "snapshot record: %s cannot be written", fields[i].key);
+        int r = json_field_put(json, &fields[i], record);
+
+        if (r < 0)
+            return error_set_errno(err, r, "snapshot record: cannot write %s", fields[i].key);
     }
     failed |= json_object_set_new(json, "version", json_integer(RECORD_VERSION));
     failed |= json_object_set_new(json, "foreign", json_boolean(record->foreign));
@@ -86,13 +88,13 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
     r = record_to_json(record, json, err);
     if (r < 0)
         return r;
-    text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    text = json_text_dump(json, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text)
         return error_set(err, -ENOMEM, "out of memory for a snapshot record");
     // What cannot be read back would be found out only when the catalog is lost.
     r = snapshot_record_parse(text, strlen(text), &again, &local);
     if (r < 0)
-        return error_set(err, -EINVAL, "%s", error_message(&local));
+        return error_set(err, r == -ENOMEM ? r : -EINVAL, "%s", error_message(&local));
     return store_writer_put(writer, RECORD_SNAPSHOT, text, strlen(text), ret_id, err);
 }
 
@@ -160,7 +162,7 @@ int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *
 
     if (len > RECORD_SIZE_MAX)
         return error_set(err, -ERROR_CORRUPT, "snapshot record: %zu bytes are too many", len);
-    r = json_field_load(data, len, "snapshot record", &json, err);
+    r = json_text_load(data, len, "snapshot record", &json, err);
     if (r < 0)
         return r;
     if (!json_field_integer(json_object_get(json, "version"), 1, &version))

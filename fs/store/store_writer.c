@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/grow.h"
 #include "base/log.h"
 #include "fs/store/digest_hash.h"
 #include "fs/store/pack_index_make.h"
@@ -396,21 +397,6 @@ static int begin_pack(struct store_writer *writer, struct error *err)
     return 0;
 }
 
-static int reserve_row(struct store_writer *writer, struct error *err)
-{
-    size_t room = writer->record_room ? writer->record_room * 2 : 1024;
-    struct chunk_row *records;
-
-    if (writer->record_count < writer->record_room)
-        return 0;
-    records = realloc(writer->records, room * sizeof(*records));
-    if (!records)
-        return error_set(err, -ENOMEM, "out of memory for the index of a pack");
-    writer->records = records;
-    writer->record_room = room;
-    return 0;
-}
-
 static int write_record(struct store_writer *writer, const struct store_record *record,
                         struct error *err)
 {
@@ -470,7 +456,8 @@ static int append(struct store_writer *writer, const struct store_record *record
     if (r == 0)
         r = begin_pack(writer, err);
     if (r == 0)
-        r = reserve_row(writer, err);
+        r = GROW(writer->records, writer->record_count, writer->record_room, "the index of a pack",
+                 err);
     if (r == 0)
         r = write_record(writer, record, err);
     if (r < 0)

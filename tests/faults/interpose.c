@@ -8,6 +8,8 @@
 //   BACKTREE_CALLS_ROOT=FOLDER        only files below it count, for classes of file calls
 //   BACKTREE_CALLS_REPORT=FILE        gets "hit FUNCTION PATH" and where the program stood, and
 //                                     when the program ends "count CLASS N" for each class
+//   BACKTREE_CALLS_STACKS=1           and "first N" when the Nth allocation is the first one with
+//                                     its call stack
 //
 // Calls count from the entry of main() to its return, so that the loader and what constructors do
 // are left alone; so are the loader's own allocations, which it answers with abort(). A call that
@@ -42,6 +44,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define FRAMES_MAX 48
+#define STACKS_MAX (1 << 16) // far more than a program has
 
 enum call_class {
     CALL_READ,
@@ -70,7 +73,9 @@ static unsigned victim_number;
 static bool victim_sticky;
 static char root[PATH_MAX];
 static char report_path[PATH_MAX];
-static uintptr_t loader_start, loader_end;
+static uintptr_t loader_start, loader_end, program_start, program_end, own_start, own_end;
+static bool tells_stacks;
+static _Atomic uint64_t stacks[STACKS_MAX]; // hashes of those met; 0 is free
 static __thread bool inside __attribute__((tls_model("initial-exec")));
 
 extern void *__libc_malloc(size_t size);
@@ -80,19 +85,27 @@ extern void *__libc_memalign(size_t alignment, size_t size);
 
 // --- set-up and report
 
-static int find_loader(struct dl_phdr_info *info, size_t size, void *arg)
+static void note_range(const struct dl_phdr_info *info, uintptr_t *start, uintptr_t *end)
+{
+    *start = info->dlpi_addr;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t to = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
+
+        *end = to > *end ? to : *end;
+    }
+}
+
+static int find_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
     (void)size;
     (void)arg;
-    if (!strstr(info->dlpi_name, "/ld-linux"))
-        return 0;
-    loader_start = info->dlpi_addr;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        uintptr_t end = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
-
-        loader_end = end > loader_end ? end : loader_end;
-    }
-    return 1;
+    if (info->dlpi_name[0] == '\0')
+        note_range(info, &program_start, &program_end);
+    else if (strstr(info->dlpi_name, "/ld-linux"))
+        note_range(info, &loader_start, &loader_end);
+    else if (strstr(info->dlpi_name, "/interpose.so"))
+        note_range(info, &own_start, &own_end);
+    return 0;
 }
 
 static void copy_env(const char *name, char *to)
@@ -111,6 +124,7 @@ __attribute__((constructor)) static void set_up(void)
 
     copy_env("BACKTREE_CALLS_ROOT", root);
     copy_env("BACKTREE_CALLS_REPORT", report_path);
+    tells_stacks = getenv("BACKTREE_CALLS_STACKS") != NULL;
     if (order &&
         sscanf(order, "%15[^:]:%15[^:]:%u%c", class, error, &victim_number, &sticky) >= 3) {
         for (int i = 0; i < CALL_CLASSES; i++)
@@ -119,7 +133,7 @@ __attribute__((constructor)) static void set_up(void)
         victim_error = atoi(error);
         victim_sticky = sticky == '+';
     }
-    dl_iterate_phdr(find_loader, NULL);
+    dl_iterate_phdr(find_object, NULL);
     backtrace(&frame, 1); // what it needs is loaded now, not in the middle of an allocation
     unsetenv("LD_PRELOAD");
 }
@@ -158,6 +172,60 @@ __attribute__((destructor)) static void tell_counts(void)
         syscall(SYS_close, fd);
 }
 
+static bool is_of_program(uintptr_t address)
+{
+    return address >= program_start && address < program_end;
+}
+
+// Where the program stands, and from where in its library memory is asked for; what lies between
+// them, a parser's recursion say, is the library's. FNV-1a over those return addresses.
+static uint64_t hash_stack(void)
+{
+    void *frames[FRAMES_MAX];
+    uint64_t hash = 0xcbf29ce484222325;
+    int count = backtrace(frames, FRAMES_MAX);
+    bool innermost = true;
+
+    for (int i = 0; i < count; i++) {
+        uintptr_t address = (uintptr_t)frames[i];
+
+        if (address >= own_start && address < own_end)
+            continue;
+        if (innermost || is_of_program(address))
+            hash = (hash ^ address) * 0x100000001b3;
+        innermost = false;
+    }
+    return hash ? hash : 1;
+}
+
+static bool is_new_stack(void)
+{
+    uint64_t hash = hash_stack();
+
+    for (unsigned i = 0; i < STACKS_MAX; i++) {
+        uint64_t there = 0;
+
+        if (atomic_compare_exchange_strong(&stacks[(hash + i) % STACKS_MAX], &there, hash))
+            return true;
+        if (there == hash)
+            return false;
+    }
+    return true;
+}
+
+static void tell_first(unsigned number)
+{
+    char line[32];
+    int len = snprintf(line, sizeof(line), "first %u\n", number);
+    int fd;
+
+    if (!is_new_stack() || (fd = report_open()) < 0)
+        return;
+    if (syscall(SYS_write, fd, line, len) != len)
+        abort(); // a count that lacks one would pass for a smaller program
+    syscall(SYS_close, fd);
+}
+
 // Counts a call; true when it is to fail. errno is left as it was.
 static bool strikes(enum call_class class, const char *function, const char *path)
 {
@@ -166,11 +234,12 @@ static bool strikes(enum call_class class, const char *function, const char *pat
     bool hit =
         class == victim && (victim_sticky ? number >= victim_number : number == victim_number);
 
-    if (hit && number == victim_number) {
-        inside = true;
+    inside = true;
+    if (class == CALL_MEMORY && tells_stacks)
+        tell_first(number);
+    if (hit && number == victim_number)
         report(function, path);
-        inside = false;
-    }
+    inside = false;
     errno = saved;
     return hit;
 }

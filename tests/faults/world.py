@@ -51,7 +51,13 @@ class Outcome:
         self.err = err
         self.hit = re.search(r"^hit (\S+) (.*)$", report, re.M)
         self.counts = {c: int(n) for c, n in re.findall(r"^count (\S+) (\d+)$", report, re.M)}
+        self.firsts = [int(n) for n in re.findall(r"^first (\d+)$", report, re.M)]
         self.stack = [line for line in report.splitlines() if re.search(r"\(.*\)\[0x", line)]
+
+    @property
+    def place(self):
+        """Where the program stood, the same in every run."""
+        return tuple(re.sub(r"\[0x.*", "", line) for line in self.stack)
 
     @property
     def path(self):
@@ -68,6 +74,8 @@ def environment(root, report, fault=None):
     env.pop("BACKTREE_CALLS", None)
     if fault:
         env["BACKTREE_CALLS"] = fault.words()
+    else:
+        env["BACKTREE_CALLS_STACKS"] = "1"
     return env
 
 

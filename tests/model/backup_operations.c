@@ -241,19 +241,29 @@ static bool disturbable(struct world *world, struct asked *asked)
     return random_request(world, asked) && refusal(asked) == 0;
 }
 
+// Asks for a slow backup and lets it come somewhere. False: nothing can be asked for now.
+static bool begin_slow(struct world *world, struct asked *asked, int64_t *job)
+{
+    struct error err = ERROR_INIT;
+
+    if (!disturbable(world, asked))
+        return false;
+    say_request(world, asked);
+    arm_slowness(world);
+    world_expect(world, ask(world, asked, job, NULL, &err), 0, &err, "asking for a backup");
+    if (world_percent(world, 60))
+        usleep((useconds_t)world_below(world, 4000));
+    return true;
+}
+
 bool operation_backup_cancelled(struct world *world)
 {
     struct error err = ERROR_INIT;
     struct asked asked;
     int64_t job = 0;
 
-    if (!disturbable(world, &asked))
+    if (!begin_slow(world, &asked, &job))
         return false;
-    say_request(world, &asked);
-    arm_slowness(world);
-    world_expect(world, ask(world, &asked, &job, NULL, &err), 0, &err, "asking for a backup");
-    if (world_percent(world, 60))
-        usleep((useconds_t)world_below(world, 4000));
     int r = engine_cancel_job(world->engine, job, &err);
     fault_disarm();
     if (r != -EALREADY)
@@ -267,17 +277,11 @@ bool operation_backup_cancelled(struct world *world)
 bool operation_backup_interrupted(struct world *world)
 {
     AUTO_FREE struct job_row *row = calloc(1, sizeof(*row));
-    struct error err = ERROR_INIT;
     struct asked asked;
     int64_t job = 0;
 
-    if (!disturbable(world, &asked))
+    if (!begin_slow(world, &asked, &job))
         return false;
-    say_request(world, &asked);
-    arm_slowness(world);
-    world_expect(world, ask(world, &asked, &job, NULL, &err), 0, &err, "asking for a backup");
-    if (world_percent(world, 60))
-        usleep((useconds_t)world_below(world, 4000));
     world_close(world);
     fault_disarm();
     world_open(world);

@@ -2,77 +2,17 @@
 //
 // Sources and targets on real block devices, and files that loop devices, mounts and swap are
 // using. Skipped as a whole where loop devices cannot be set up (no root, a container).
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "fs/source/source.h"
-#include "fs/source/target.h"
-#include "tests/unit/holder.h"
 #include "tests/unit/loop_device.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/target_testing.h"
 
-#include <fcntl.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
-
-#define MIB (1u << 20)
-#define PAGE 4096u
-
-static struct scratch scratch;
 
 static int clean(void **state)
 {
     (void)state;
     loop_detach_all();
     return scratch_remove(&scratch);
-}
-
-static void path_to(const char *name, char ret_path[PATH_MAX])
-{
-    strcpy(ret_path, scratch_path(&scratch, name));
-}
-
-// A file of `size` bytes, every one of them `fill` (0 = a hole).
-static void make_file(const char *path, size_t size, int fill)
-{
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    AUTO_FREE char *data = malloc(size + 1);
-    assert_non_null(data);
-    memset(data, fill, size);
-    if (fill)
-        assert_int_equal(pwrite(fd, data, size, 0), size);
-}
-
-static struct target *open_good(const char *path, uint64_t capacity)
-{
-    struct target *target = NULL;
-    struct error err = ERROR_INIT;
-    if (target_open(path, capacity, &target, &err) != 0)
-        fail_msg("%s", error_message(&err));
-    return target;
-}
-
-// Asking and opening must refuse alike.
-static void assert_target_refused(const char *path, uint64_t capacity, int code, const char *part)
-{
-    struct target *target = NULL;
-    struct error err = ERROR_INIT;
-    int rc = target_check(path, capacity, &err);
-    if (rc != code || !strstr(error_message(&err), part))
-        fail_msg("check %s: %d, %s", path, rc, error_message(&err));
-    error_clear(&err);
-    rc = target_open(path, capacity, &target, &err);
-    if (rc != code || !strstr(error_message(&err), part))
-        fail_msg("open %s: %d, %s", path, rc, error_message(&err));
-    assert_null(target);
 }
 
 static void assert_source_refused(const char *path, int code, const char *part)

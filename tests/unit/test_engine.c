@@ -2,134 +2,26 @@
 //
 // The engine without a mount: backups, incrementals, the pending rule, cancellation, restores and
 // roll-back. Runs under ThreadSanitizer too.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "base/fault.h"
-#include "base/io.h"
-#include "catalog/snapshot.h"
-#include "fs/job/engine.h"
 #include "fs/store/image.h"
-#include "tests/unit/scratch.h"
-
-#include <fcntl.h>
-#include <string.h>
-
-#define MIB (1024u * 1024)
-
-struct fixture {
-    struct scratch scratch;
-    char repo[PATH_MAX], disk[PATH_MAX], target[PATH_MAX];
-    struct engine *engine;
-    int64_t context_id;
-};
-
-static void write_disk(const char *path, size_t offset, size_t len, unsigned seed)
-{
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    char *data = malloc(len);
-
-    assert_true(fd >= 0);
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        data[i] = (char)(seed >> 16);
-    }
-    assert_int_equal(io_write_at(fd, data, len, offset, path, NULL), 0);
-    free(data);
-    close(fd);
-}
-
-static void open_engine(struct fixture *f, unsigned workers)
-{
-    struct engine_options options = {.command = "test", .workers = workers};
-    struct error err = ERROR_INIT;
-    int r = engine_open(f->repo, &options, &f->engine, NULL, &err);
-
-    if (r < 0)
-        print_error("%s\n", err.message);
-    assert_int_equal(r, 0);
-}
+#include "tests/unit/engine_fixture.h"
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct engine_disk_spec disk = {.name = "vda"};
-    struct context_row context;
-    struct catalog_conn *conn;
+    struct fixture *f =
+        fixture_make(&(struct repository_choices){0},
+                     &(struct engine_options){.command = "test", .workers = 2}, 3 * MIB);
 
-    assert_int_equal(scratch_make(&f->scratch), 0);
-    snprintf(f->repo, sizeof(f->repo), "%s", scratch_path(&f->scratch, "repo"));
-    snprintf(f->disk, sizeof(f->disk), "%s", scratch_path(&f->scratch, "disk.raw"));
-    snprintf(f->target, sizeof(f->target), "%s", scratch_path(&f->scratch, "target.raw"));
-    write_disk(f->disk, 0, 3 * MIB, 1);
-    write_disk(f->disk, 40 * MIB, 1234567, 2);
-    assert_int_equal(repository_init(f->repo, &(struct repository_choices){0}, NULL), 0);
-    open_engine(f, 2);
-    disk.source = f->disk;
-    assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(context_find(conn, "web1", &context, NULL), 0);
-    catalog_read_end(conn);
-    f->context_id = context.id;
+    write_noise(f->disk, 40 * MIB, 1234567, 2);
     *state = f;
     return 0;
 }
 
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fault_disarm();
-    engine_close(f->engine);
-    assert_int_equal(scratch_remove(&f->scratch), 0);
-    free(f);
-    return 0;
-}
-
-static void arm(const char *text)
-{
-    setenv("BACKTREE_FAULT", text, 1);
-    assert_int_equal(fault_init(NULL), 0);
-    unsetenv("BACKTREE_FAULT");
-}
-
 static int64_t request(struct fixture *f, enum backup_mode mode, const char *tags)
 {
-    struct backup_request request = {
-        .context_id = f->context_id, .mode = mode, .trigger = TRIGGER_MANUAL};
-    struct error err = ERROR_INIT;
-    int64_t job_id = 0;
+    struct backup_request request = {.mode = mode};
 
     snprintf(request.tags, sizeof(request.tags), "%s", tags);
-    int r = engine_request_backup(f->engine, &request, &job_id, NULL, &err);
-    if (r < 0)
-        print_error("%s\n", err.message);
-    assert_int_equal(r, 0);
-    return job_id;
-}
-
-static enum job_state end_of(struct fixture *f, int64_t job_id)
-{
-    enum job_state state = JOB_STATE_UNKNOWN;
-    assert_int_equal(engine_wait_job(f->engine, job_id, 60000, &state, NULL), 0);
-    return state;
-}
-
-static struct snapshot_row latest(struct fixture *f)
-{
-    struct catalog_conn *conn;
-    struct disk_row disk;
-    struct snapshot_row row;
-
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(disk_find(conn, f->context_id, "vda", &disk, NULL), 0);
-    assert_int_equal(snapshot_find_latest(conn, disk.id, &row, NULL), 0);
-    catalog_read_end(conn);
-    return row;
+    return request_backup(f, request);
 }
 
 static void assert_same_bytes(struct fixture *f, const struct snapshot_row *row, const char *path)
@@ -158,13 +50,13 @@ static void full_then_incremental(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    back_up(f);
     struct snapshot_row first = latest(f);
     assert_int_equal(first.kind, SNAPSHOT_FULL);
     assert_int_equal(first.capacity, 40 * MIB + 1234567);
     assert_same_bytes(f, &first, f->disk);
 
-    write_disk(f->disk, MIB, 5000, 3);
+    write_noise(f->disk, MIB, 5000, 3);
     assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "after")), JOB_COMPLETED);
     struct snapshot_row second = latest(f);
     assert_int_equal(second.kind, SNAPSHOT_INCREMENTAL);
@@ -180,13 +72,13 @@ static void holes_and_latest(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    back_up(f);
     struct snapshot_row first = latest(f);
     int fd = open(f->disk, O_RDWR);
     assert_true(fd >= 0);
     assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB, MIB), 0);
     close(fd);
-    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    back_up(f);
     struct snapshot_row second = latest(f);
     assert_int_equal(second.changed_bytes, MIB);
     assert_int_equal(second.data_bytes, first.data_bytes - MIB);
@@ -194,7 +86,7 @@ static void holes_and_latest(void **state)
 
     snprintf(f->target, sizeof(f->target), "%s", f->disk);
     for (int i = 0; i < 2; i++) {
-        write_disk(f->disk, 0, 4096, 99u + (unsigned)i);
+        write_noise(f->disk, 0, 4096, 99u + (unsigned)i);
         assert_int_equal(end_of(f, restore(f, latest(f).id, true)), JOB_COMPLETED);
         assert_int_equal(latest(f).id, second.id);
         assert_same_bytes(f, &second, f->disk);
@@ -208,8 +100,7 @@ static void serial_twin(void **state)
 
     assert_int_equal(end_of(f, request(f, BACKUP_FULL, "")), JOB_COMPLETED);
     struct snapshot_row with = latest(f);
-    engine_close(f->engine);
-    open_engine(f, 1);
+    reopen(f, &(struct engine_options){.command = "test", .workers = 1});
     assert_int_equal(end_of(f, request(f, BACKUP_FULL, "")), JOB_COMPLETED);
     struct snapshot_row alone = latest(f);
     assert_int_not_equal(with.chain_id, alone.chain_id);
@@ -279,36 +170,27 @@ static int64_t restore(struct fixture *f, int64_t snapshot_id, bool safety)
     return job_id;
 }
 
-static void get_job(struct fixture *f, int64_t job_id, struct job_row *row)
-{
-    struct catalog_conn *conn;
-
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(job_get(conn, job_id, row, NULL), 0);
-    catalog_read_end(conn);
-}
-
 static void restore_writes_what_differs(void **state)
 {
     struct fixture *f = *state;
     struct job_row job;
 
-    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    back_up(f);
     struct snapshot_row row = latest(f);
     assert_int_equal(end_of(f, restore(f, row.id, true)), JOB_COMPLETED);
     assert_same_bytes(f, &row, f->target);
 
     // Damage one chunk, and write where the snapshot has a hole.
-    write_disk(f->target, 2 * MIB + 100, 10, 5);
-    write_disk(f->target, 20 * MIB, 10, 6);
+    write_noise(f->target, 2 * MIB + 100, 10, 5);
+    write_noise(f->target, 20 * MIB, 10, 6);
     int64_t job_id = restore(f, row.id, true);
     assert_int_equal(end_of(f, job_id), JOB_COMPLETED);
     assert_same_bytes(f, &row, f->target);
-    get_job(f, job_id, &job);
+    job = job_of(f, job_id);
     assert_int_equal(job.restore_written, 2 * row.chunk_size);
     assert_int_equal(job.restore_verified, 2 * row.chunk_size);
     assert_int_not_equal(job.restore_safety_job, 0);
-    get_job(f, job.restore_safety_job, &job);
+    job = job_of(f, job.restore_safety_job);
     assert_int_equal(job.trigger, TRIGGER_PRE_RESTORE_SAFETY);
     assert_int_equal(job.state, JOB_COMPLETED);
     // A safety copy of something that is not the disk's source is not the disk's latest.
@@ -324,7 +206,7 @@ static void roll_back(struct fixture *f, bool safety, const char *fault)
     assert_int_equal(end_of(f, request(f, BACKUP_FULL, "")), JOB_COMPLETED);
     struct snapshot_row row = latest(f);
     unlink(f->target);
-    write_disk(f->target, 0, 6 * MIB, 77);
+    write_noise(f->target, 0, 6 * MIB, 77);
     assert_int_equal(truncate(f->target, (off_t)row.capacity), 0);
     assert_int_equal(io_read_file(f->target, 64 * MIB, &before, &before_len, NULL), 0);
 
@@ -332,7 +214,7 @@ static void roll_back(struct fixture *f, bool safety, const char *fault)
     int64_t job_id = restore(f, row.id, safety);
     assert_int_equal(end_of(f, job_id), JOB_FAILED);
     fault_disarm();
-    get_job(f, job_id, &job);
+    job = job_of(f, job_id);
     assert_non_null(strstr(job.reason, "put back as it was"));
     assert_non_null(strstr(job.reason, "injected fault"));
     assert_int_equal(io_read_file(f->target, 64 * MIB, &after, &after_len, NULL), 0);
@@ -360,13 +242,13 @@ static void failed_disk_keeps_the_others(void **state)
     struct catalog_conn *conn;
 
     snprintf(path, sizeof(path), "%s", scratch_path(&f->scratch, "gone.raw"));
-    write_disk(path, 0, 100000, 9);
+    write_noise(path, 0, 100000, 9);
     disk.source = path;
     assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);
     unlink(path);
     int64_t job_id = request(f, BACKUP_AUTO, "");
     assert_int_equal(end_of(f, job_id), JOB_FAILED);
-    get_job(f, job_id, &job);
+    job = job_of(f, job_id);
     assert_non_null(strstr(job.reason, "web1/vdb"));
     assert_non_null(strstr(job.reason, "No such file"));
     struct snapshot_row row = latest(f);
@@ -384,7 +266,7 @@ static void removing_and_forgetting(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(end_of(f, request(f, BACKUP_AUTO, "")), JOB_COMPLETED);
+    back_up(f);
     struct snapshot_row row = latest(f);
     assert_int_equal(engine_remove_disk(f->engine, row.disk_id, NULL), -ENOTEMPTY);
     assert_int_equal(engine_remove_context(f->engine, f->context_id, true, NULL), -ENOTEMPTY);
@@ -399,7 +281,7 @@ static void removing_and_forgetting(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(full_then_incremental),
         TEST(holes_and_latest),

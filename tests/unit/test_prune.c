@@ -2,153 +2,34 @@
 //
 // Prune jobs in an engine without a mount: what they forget, pass over and record, who may join
 // them, and what follows a scheduled backup. Runs under ThreadSanitizer too.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/unit/engine_fixture.h"
 
-#include <cmocka.h>
-
-#include "base/fault.h"
-#include "base/io.h"
-#include "catalog/snapshot.h"
-#include "fs/job/engine.h"
-#include "tests/unit/scratch.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-
-#define KIB 1024u
-
-struct fixture {
-    struct scratch scratch;
-    char repo[PATH_MAX], disk[PATH_MAX];
-    struct engine *engine;
-    int64_t context_id;
-    int64_t snapshots[8];
-    unsigned seed;
-};
-
-static void change_disk(struct fixture *f, size_t offset, size_t len)
+static int64_t back_up_changed(struct fixture *f, enum job_trigger trigger)
 {
-    int fd = open(f->disk, O_WRONLY | O_CREAT, 0600);
-    char *data = malloc(len);
-
-    assert_true(fd >= 0);
-    for (size_t i = 0; i < len; i++) {
-        f->seed = f->seed * 1103515245u + 12345u;
-        data[i] = (char)(f->seed >> 16);
-    }
-    assert_int_equal(io_write_at(fd, data, len, offset, f->disk, NULL), 0);
-    free(data);
-    close(fd);
-}
-
-static enum job_state end_of(struct fixture *f, int64_t job_id)
-{
-    enum job_state state = JOB_STATE_UNKNOWN;
-    assert_int_equal(engine_wait_job(f->engine, job_id, 60000, &state, NULL), 0);
-    return state;
-}
-
-static int64_t back_up(struct fixture *f, enum job_trigger trigger)
-{
-    struct backup_request request = {
-        .context_id = f->context_id, .mode = BACKUP_AUTO, .trigger = trigger};
-    int64_t job_id = 0;
-
     change_disk(f, 100 * KIB, 3 * KIB);
-    assert_int_equal(engine_request_backup(f->engine, &request, &job_id, NULL, NULL), 0);
+    int64_t job_id = request_backup(f, (struct backup_request){.trigger = trigger});
+
     assert_int_equal(end_of(f, job_id), JOB_COMPLETED);
     return job_id;
 }
 
-static int note_id(const struct snapshot_row *row, void *arg, struct error *err)
-{
-    struct fixture *f = arg;
-    (void)err;
-    for (size_t i = 0; i < 8; i++) {
-        if (f->snapshots[i] == 0) {
-            f->snapshots[i] = row->id;
-            return 0;
-        }
-    }
-    return -E2BIG;
-}
-
-// The snapshots that are there, oldest first; their number.
-static int list(struct fixture *f)
-{
-    struct snapshot_filter filter = {.context_id = f->context_id};
-    struct catalog_conn *conn;
-    int count = 0;
-
-    memset(f->snapshots, 0, sizeof(f->snapshots));
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(snapshot_each(conn, &filter, note_id, f, NULL), 0);
-    catalog_read_end(conn);
-    while (count < 8 && f->snapshots[count])
-        count++;
-    return count;
-}
-
-static struct snapshot_row get(struct fixture *f, int64_t id)
-{
-    struct catalog_conn *conn;
-    struct snapshot_row row;
-
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(snapshot_get(conn, id, &row, NULL), 0);
-    catalog_read_end(conn);
-    return row;
-}
-
-static void open_engine(struct fixture *f, bool leave_pending)
-{
-    struct engine_options options = {
-        .command = "test", .workers = 1, .leave_pending = leave_pending};
-    assert_int_equal(engine_open(f->repo, &options, &f->engine, NULL, NULL), 0);
-}
-
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct engine_disk_spec disk = {.name = "vda"};
+    struct fixture *f =
+        fixture_make(&(struct repository_choices){.retention = "keep-last=2"},
+                     &(struct engine_options){.command = "test", .workers = 1}, 500 * KIB);
     struct context_row context;
     struct catalog_conn *conn;
 
-    assert_int_equal(scratch_make(&f->scratch), 0);
-    snprintf(f->repo, sizeof(f->repo), "%s", scratch_path(&f->scratch, "repo"));
-    snprintf(f->disk, sizeof(f->disk), "%s", scratch_path(&f->scratch, "disk.raw"));
-    change_disk(f, 0, 500 * KIB);
-    assert_int_equal(
-        repository_init(f->repo, &(struct repository_choices){.retention = "keep-last=2"}, NULL),
-        0);
-    open_engine(f, false);
-    disk.source = f->disk;
-    assert_int_equal(engine_add_vm(f->engine, "web1", &disk, 1, NULL), 0);
     assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(context_find(conn, "web1", &context, NULL), 0);
+    assert_int_equal(context_get(conn, f->context_id, &context, NULL), 0);
     catalog_read_end(conn);
     assert_string_equal(context.retention, "keep-last=2");
     assert_false(context.own_retention);
-    f->context_id = context.id;
     for (int i = 0; i < 4; i++)
-        back_up(f, TRIGGER_MANUAL);
-    assert_int_equal(list(f), 4);
+        back_up_changed(f, TRIGGER_MANUAL);
+    assert_int_equal(list_snapshots(f), 4);
     *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fault_disarm();
-    engine_close(f->engine);
-    assert_int_equal(scratch_remove(&f->scratch), 0);
-    free(f);
     return 0;
 }
 
@@ -164,17 +45,6 @@ static int64_t prune(struct fixture *f, const char *policy)
         print_error("%s\n", err.message);
     assert_int_equal(r, 0);
     return job_id;
-}
-
-static struct job_row job(struct fixture *f, int64_t job_id)
-{
-    struct catalog_conn *conn;
-    struct job_row row;
-
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(job_get(conn, job_id, &row, NULL), 0);
-    catalog_read_end(conn);
-    return row;
 }
 
 static int add_line(int64_t at, const char *line, void *arg, struct error *err)
@@ -201,14 +71,14 @@ static char *log_of(struct fixture *f, int64_t job_id)
 
 static void assert_counts(struct fixture *f, int64_t job_id, int kept, int forgotten, int skipped)
 {
-    struct job_row row = job(f, job_id);
+    struct job_row row = job_of(f, job_id);
 
     assert_int_equal(row.kind, JOB_PRUNE);
     assert_int_equal(row.state, JOB_COMPLETED);
     assert_int_equal(row.prune_kept, kept);
     assert_int_equal(row.prune_forgotten, forgotten);
     assert_int_equal(row.prune_skipped, skipped);
-    assert_int_equal(list(f), kept + skipped);
+    assert_int_equal(list_snapshots(f), kept + skipped);
 }
 
 static void forgets_what_the_policy_does_not_keep(void **state)
@@ -219,14 +89,14 @@ static void forgets_what_the_policy_does_not_keep(void **state)
 
     assert_int_equal(end_of(f, id), JOB_COMPLETED);
     assert_counts(f, id, 2, 2, 0);
-    assert_string_equal(job(f, id).prune_policy, "keep-last=2");
-    assert_int_not_equal(get(f, first).forgotten_at, 0);
+    assert_string_equal(job_of(f, id).prune_policy, "keep-last=2");
+    assert_int_not_equal(snapshot_of(f, first).forgotten_at, 0);
     // The chain is honest: kinds and numbers as they were, parents among what is there.
-    struct snapshot_row row = get(f, third);
+    struct snapshot_row row = snapshot_of(f, third);
     assert_int_equal(row.kind, SNAPSHOT_INCREMENTAL);
     assert_int_equal(row.number, 3);
     assert_int_equal(row.parent_id, 0);
-    assert_int_equal(get(f, fourth).parent_id, third);
+    assert_int_equal(snapshot_of(f, fourth).parent_id, third);
     char *log = log_of(f, id);
     assert_non_null(strstr(log, "forgotten web1/vda/chain-0001/0001-full-"));
     assert_non_null(strstr(log, "forgotten web1/vda/chain-0001/0002-incr-"));
@@ -237,9 +107,9 @@ static void forgets_what_the_policy_does_not_keep(void **state)
     id = prune(f, "");
     assert_int_equal(end_of(f, id), JOB_COMPLETED);
     assert_counts(f, id, 2, 0, 0);
-    back_up(f, TRIGGER_MANUAL);
-    assert_int_equal(list(f), 3);
-    assert_int_equal(get(f, f->snapshots[2]).parent_id, fourth);
+    back_up_changed(f, TRIGGER_MANUAL);
+    assert_int_equal(list_snapshots(f), 3);
+    assert_int_equal(snapshot_of(f, f->snapshots[2]).parent_id, fourth);
 }
 
 static void a_policy_for_one_run(void **state)
@@ -249,7 +119,7 @@ static void a_policy_for_one_run(void **state)
 
     assert_int_equal(end_of(f, id), JOB_COMPLETED);
     assert_counts(f, id, 2, 2, 0);
-    assert_string_equal(job(f, id).prune_policy, "keep-last=2 keep-daily=1");
+    assert_string_equal(job_of(f, id).prune_policy, "keep-last=2 keep-daily=1");
     struct prune_request request = {
         .context_id = f->context_id, .trigger = TRIGGER_MANUAL, .policy = "keep-nothing=1"};
     assert_int_equal(engine_request_prune(f->engine, &request, &id, NULL, NULL), -EINVAL);
@@ -293,14 +163,6 @@ static void protected_ones_stay_and_take_no_place(void **state)
     assert_counts(f, id, 3, 1, 0);
 }
 
-static void arm(const char *text)
-{
-    setenv("BACKTREE_FAULT", text, 1);
-    assert_int_equal(fault_init(NULL), 0);
-    unsetenv("BACKTREE_FAULT");
-}
-
-// All or nothing: the transaction that fails forgets nothing and tells nothing.
 static void a_failure_forgets_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -309,8 +171,8 @@ static void a_failure_forgets_nothing(void **state)
     int64_t id = prune(f, "");
     assert_int_equal(end_of(f, id), JOB_FAILED);
     fault_disarm();
-    assert_int_equal(list(f), 4);
-    struct job_row row = job(f, id);
+    assert_int_equal(list_snapshots(f), 4);
+    struct job_row row = job_of(f, id);
     assert_int_equal(row.prune_forgotten, 0);
     assert_non_null(strstr(row.reason, "injected fault"));
     char *log = log_of(f, id);
@@ -337,32 +199,18 @@ static void waits_for_the_backup_and_is_joined(void **state)
     assert_int_equal(engine_request_prune(f->engine, &again, &joined_id, &joined, NULL), 0);
     assert_true(joined);
     assert_int_equal(joined_id, id);
-    assert_int_equal(job(f, id).state, JOB_PENDING);
+    assert_int_equal(job_of(f, id).state, JOB_PENDING);
     assert_int_equal(engine_cancel_job(f->engine, other, NULL), 0);
     fault_disarm();
     assert_int_equal(end_of(f, backup_id), JOB_COMPLETED);
     assert_int_equal(end_of(f, id), JOB_COMPLETED);
     assert_counts(f, id, 2, 3, 0);
-    assert_int_equal(job(f, other).state, JOB_CANCELLED);
+    assert_int_equal(job_of(f, other).state, JOB_CANCELLED);
 }
 
-static int note_prune(const struct job_row *row, void *arg, struct error *err)
+static void reopen_as_a_command(struct fixture *f)
 {
-    (void)err;
-    *(struct job_row *)arg = *row;
-    return 0;
-}
-
-static struct job_row newest_prune(struct fixture *f)
-{
-    struct job_filter filter = {.kind = JOB_PRUNE};
-    struct job_row row = {0};
-    struct catalog_conn *conn;
-
-    assert_int_equal(catalog_read_begin(engine_catalog(f->engine), &conn, NULL), 0);
-    assert_int_equal(job_each(conn, &filter, note_prune, &row, NULL), 0);
-    catalog_read_end(conn);
-    return row;
+    reopen(f, &(struct engine_options){.command = "test", .workers = 1, .leave_pending = true});
 }
 
 // Closing the engine at once, as a command does that ends with its job, does not leave it undone.
@@ -370,23 +218,20 @@ static void follows_a_scheduled_backup(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(newest_prune(f).id, 0);
-    engine_close(f->engine);
-    open_engine(f, true);
-    int64_t backup_id = back_up(f, TRIGGER_SCHEDULED);
-    engine_close(f->engine);
-    open_engine(f, true);
-    struct job_row row = newest_prune(f);
+    assert_int_equal(newest_job(f, JOB_PRUNE).id, 0);
+    reopen_as_a_command(f);
+    int64_t backup_id = back_up_changed(f, TRIGGER_SCHEDULED);
+    reopen_as_a_command(f);
+    struct job_row row = newest_job(f, JOB_PRUNE);
     assert_true(row.id > backup_id);
     assert_int_equal(row.trigger, TRIGGER_SCHEDULED);
     assert_counts(f, row.id, 2, 3, 0);
 
     assert_int_equal(engine_set_retention(f->engine, f->context_id, "none", 4, NULL), 0);
-    back_up(f, TRIGGER_SCHEDULED);
-    engine_close(f->engine);
-    open_engine(f, true);
-    assert_int_equal(newest_prune(f).id, row.id);
-    assert_int_equal(list(f), 3);
+    back_up_changed(f, TRIGGER_SCHEDULED);
+    reopen_as_a_command(f);
+    assert_int_equal(newest_job(f, JOB_PRUNE).id, row.id);
+    assert_int_equal(list_snapshots(f), 3);
 }
 
 static void a_policy_of_ones_own(void **state)
@@ -421,7 +266,7 @@ static void a_policy_of_ones_own(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(forgets_what_the_policy_does_not_keep),
         TEST(a_policy_for_one_run),

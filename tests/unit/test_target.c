@@ -3,27 +3,9 @@
 // Restore targets: what is refused as in use, new files that appear whole or not at all, and
 // writing in place. Block devices have a test of their own. A file system that knows little is made
 // by standing in for four system calls.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/unit/target_testing.h"
 
-#include <cmocka.h>
-
-#include "fs/source/source.h"
-#include "fs/source/target.h"
-#include "tests/unit/holder.h"
-#include "tests/unit/scratch.h"
-
-#include <fcntl.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-
-#define MIB (1u << 20)
-#define PAGE 4096u
-
-static struct scratch scratch;
 
 // While set: no O_TMPFILE, no O_DIRECT, no holes, no rename that keeps what is there.
 static bool poor_file_system;
@@ -83,48 +65,6 @@ static int clean(void **state)
     (void)state;
     poor_file_system = false;
     return scratch_remove(&scratch);
-}
-
-static void path_to(const char *name, char ret_path[PATH_MAX])
-{
-    strcpy(ret_path, scratch_path(&scratch, name));
-}
-
-// A file of `size` bytes, every one of them `fill` (0 = a hole).
-static void make_file(const char *path, size_t size, int fill)
-{
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    AUTO_FREE char *data = malloc(size + 1);
-    assert_non_null(data);
-    memset(data, fill, size);
-    if (fill)
-        assert_int_equal(pwrite(fd, data, size, 0), size);
-}
-
-static struct target *open_good(const char *path, uint64_t capacity)
-{
-    struct target *target = NULL;
-    struct error err = ERROR_INIT;
-    if (target_open(path, capacity, &target, &err) != 0)
-        fail_msg("%s", error_message(&err));
-    return target;
-}
-
-// Asking and opening must refuse alike.
-static void assert_refused(const char *path, uint64_t capacity, int code, const char *part)
-{
-    struct target *target = NULL;
-    struct error err = ERROR_INIT;
-    int rc = target_check(path, capacity, &err);
-    if (rc != code || !strstr(error_message(&err), part))
-        fail_msg("check %s: %d, %s", path, rc, error_message(&err));
-    error_clear(&err);
-    rc = target_open(path, capacity, &target, &err);
-    if (rc != code || !strstr(error_message(&err), part))
-        fail_msg("open %s: %d, %s", path, rc, error_message(&err));
-    assert_null(target);
 }
 
 static int count_names(const char *folder)
@@ -213,31 +153,32 @@ static void test_new_file_refusals(void **state)
     (void)state;
     char path[PATH_MAX];
     char name[300];
-    assert_refused("", MIB, -EINVAL, "target is empty");
-    assert_refused("disk.raw", MIB, -EINVAL, "target 'disk.raw' is not an absolute path");
-    assert_refused("/tmp/a\nb", MIB, -EINVAL, "control character");
+    assert_target_refused("", MIB, -EINVAL, "target is empty");
+    assert_target_refused("disk.raw", MIB, -EINVAL, "target 'disk.raw' is not an absolute path");
+    assert_target_refused("/tmp/a\nb", MIB, -EINVAL, "control character");
     path_to("nowhere/disk.raw", path);
-    assert_refused(path, MIB, -ENOENT, "nowhere/: No such file or directory");
+    assert_target_refused(path, MIB, -ENOENT, "nowhere/: No such file or directory");
     path_to("slash/", path);
-    assert_refused(path, MIB, -EINVAL, "names no file");
+    assert_target_refused(path, MIB, -EINVAL, "names no file");
     path_to("dangling", path);
     assert_int_equal(symlink("nothing", path), 0);
-    assert_refused(path, MIB, -EINVAL, "is a symbolic link to nothing");
+    assert_target_refused(path, MIB, -EINVAL, "is a symbolic link to nothing");
     memset(name, 'n', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     path_to(name, path);
-    assert_refused(path, MIB, -ENAMETOOLONG, "File name too long");
+    assert_target_refused(path, MIB, -ENAMETOOLONG, "File name too long");
 }
 
 static void test_refused_kinds(void **state)
 {
     (void)state;
     char path[PATH_MAX];
-    assert_refused(scratch.folder, MIB, -EINVAL, " is a directory, not a file or block device");
-    assert_refused("/dev/null", MIB, -EINVAL, "/dev/null is a character device, not");
+    assert_target_refused(scratch.folder, MIB, -EINVAL,
+                          " is a directory, not a file or block device");
+    assert_target_refused("/dev/null", MIB, -EINVAL, "/dev/null is a character device, not");
     path_to("fifo", path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_refused(path, MIB, -EINVAL, " is a fifo, not a file or block device");
+    assert_target_refused(path, MIB, -EINVAL, " is a fifo, not a file or block device");
 }
 
 static void test_forbidden_folder(void **state)
@@ -249,13 +190,13 @@ static void test_forbidden_folder(void **state)
     assert_int_equal(mkdir(folder, 0700), 0);
     assert_int_equal(source_forbid(folder, "it is in the repository itself", NULL), 0);
     path_to("repo/new.raw", path);
-    assert_refused(path, MIB, -EINVAL, "it is in the repository itself");
+    assert_target_refused(path, MIB, -EINVAL, "it is in the repository itself");
     make_file(path, MIB, 0);
-    assert_refused(path, MIB, -EINVAL, "it is in the repository itself");
+    assert_target_refused(path, MIB, -EINVAL, "it is in the repository itself");
     path_to("shortcut", path);
     assert_int_equal(symlink(folder, path), 0);
     path_to("shortcut/other.raw", path);
-    assert_refused(path, MIB, -EINVAL, "it is in the repository itself");
+    assert_target_refused(path, MIB, -EINVAL, "it is in the repository itself");
     assert_int_equal(count_names(folder), 1);
 }
 
@@ -268,7 +209,7 @@ static void test_size(void **state)
     path_to("size", path);
     make_file(path, 1000, 'x');
     snprintf(sentence, sizeof(sentence), "%s holds 1000 bytes, the disk needs 1001", path);
-    assert_refused(path, 1001, -ENOSPC, sentence);
+    assert_target_refused(path, 1001, -ENOSPC, sentence);
     assert_int_equal(target_check(path, 1000, NULL), 0);
     AUTO(target_close) struct target *target = open_good(path, 500);
     assert_false(target_is_new(target));
@@ -378,18 +319,18 @@ static void test_held_by_another_process(void **state)
     path_to("held", path);
     make_file(path, MIB, 'x');
     struct holder holder = hold(path, take_flock, O_RDONLY);
-    assert_refused(path, MIB, -EBUSY, "another process holds a lock on it");
+    assert_target_refused(path, MIB, -EBUSY, "another process holds a lock on it");
     release(holder);
     holder = hold(path, take_ofd, O_RDONLY);
-    assert_refused(path, MIB, -EBUSY, "another process holds a lock on it");
+    assert_target_refused(path, MIB, -EBUSY, "another process holds a lock on it");
     release(holder);
     holder = hold(path, take_posix, O_RDONLY);
     snprintf(sentence, sizeof(sentence), "process %d holds a lock on it", (int)holder.pid);
-    assert_refused(path, MIB, -EBUSY, sentence);
+    assert_target_refused(path, MIB, -EBUSY, sentence);
     release(holder);
     holder = hold(path, take_nothing, O_WRONLY);
     snprintf(sentence, sizeof(sentence), "is open for writing by process %d (", (int)holder.pid);
-    assert_refused(path, MIB, -EBUSY, sentence);
+    assert_target_refused(path, MIB, -EBUSY, sentence);
     release(holder);
     // Somebody who reads is no reason.
     holder = hold(path, take_nothing, O_RDONLY);
@@ -405,7 +346,7 @@ static void test_a_target_is_held(void **state)
     path_to("own", path);
     make_file(path, MIB, 'x');
     struct target *target = open_good(path, MIB);
-    assert_refused(path, MIB, -EBUSY, "holds a lock on it");
+    assert_target_refused(path, MIB, -EBUSY, "holds a lock on it");
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_int_equal(take_ofd(fd), -1);
     target_close(target);
