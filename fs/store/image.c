@@ -367,3 +367,27 @@ int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, 
 
     return r < 0 ? r : seek(image, offset, find_hole, ret_offset, err);
 }
+
+int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t count,
+                    bool *ret_data, struct error *err)
+{
+    uint64_t left = offset < image->capacity ? image->capacity - offset : 0, first, pieces;
+    struct lens *lens;
+    int r;
+
+    memset(ret_data, 0, count * sizeof(*ret_data));
+    pieces = left / piece + (left % piece != 0);
+    if (pieces > count)
+        pieces = count;
+    if (pieces == 0)
+        return 0;
+    first = (offset >> image->shape.chunk_shift) / MAP_FANOUT;
+    r = lens_take(image, first, &lens, err);
+    if (r < 0)
+        return r;
+    r = map_reader_find_data(lens->reader, offset, piece, pieces, ret_data, err);
+    // Whoever asks for what follows finds it at hand.
+    offset += pieces * piece;
+    lens_give_back(image, lens, (offset >> image->shape.chunk_shift) / MAP_FANOUT);
+    return r;
+}

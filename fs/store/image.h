@@ -28,6 +28,13 @@ int image_chunk_id(struct image *image, uint64_t chunk, struct digest *ret_id, s
 int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err);
 int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err);
 
+// For each of `count` pieces of `piece` bytes, the first of which begins at `offset`: whether there
+// is data in it. Pieces may reach past the end. Bounded by the map nodes of that range: no chunk is
+// read, and a leaf that lies in one piece is not looked at. What a damaged part of the map covers
+// counts as data, for a read of it must fail, not give zeros.
+int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t count,
+                    bool *ret_data, struct error *err);
+
 DEFINE_CLEANUP(struct image *, image_close)
 
 #endif

@@ -59,6 +59,11 @@ int map_reader_leaf(struct map_reader *reader, uint64_t leaf, const struct map_n
 // absent sub-trees at once.
 int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret_leaf,
                          struct error *err);
+// For each of `count` pieces of `piece` bytes of the disk, the first of which begins at `offset`:
+// whether a chunk that is there overlaps it. A leaf that lies in one piece is not loaded. What a
+// damaged part of the map covers counts as there.
+int map_reader_find_data(struct map_reader *reader, uint64_t offset, uint64_t piece, uint64_t count,
+                         bool *ret_data, struct error *err);
 struct map_reader *map_reader_close(struct map_reader *reader);
 
 DEFINE_CLEANUP(struct map_builder *, map_builder_free)

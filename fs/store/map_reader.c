@@ -162,3 +162,94 @@ int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret
     }
     return 0;
 }
+
+// --- where data is, piece by piece
+
+struct pieces {
+    uint64_t offset, piece, end; // of all of them, cut at the end of the last chunk
+    bool *data;
+};
+
+static void mark_pieces(const struct pieces *pieces, uint64_t from, uint64_t to)
+{
+    if (from < pieces->offset)
+        from = pieces->offset;
+    if (to > pieces->end)
+        to = pieces->end;
+    for (uint64_t i = (from - pieces->offset) / pieces->piece; from < to; i++) {
+        pieces->data[i] = true;
+        from = pieces->offset + (i + 1) * pieces->piece;
+    }
+}
+
+// Marks the pieces of leaf `number`, which may be absent, that have data; all of them when the leaf
+// cannot be told from damage.
+static int mark_leaf(struct map_reader *reader, uint64_t number, const struct pieces *pieces,
+                     struct error *err)
+{
+    unsigned shift = reader->shape.chunk_shift;
+    uint64_t chunk = number * MAP_FANOUT;
+    const struct map_node *leaf;
+    int r = map_reader_leaf(reader, number, &leaf, err);
+
+    if (r == -ERROR_CORRUPT) {
+        error_clear(err);
+        mark_pieces(pieces, chunk << shift, (chunk + MAP_FANOUT) << shift);
+        return 0;
+    }
+    if (r < 0 || !leaf)
+        return r;
+    for (unsigned i = 0; i < MAP_FANOUT; i++, chunk++) {
+        if (!digest_is_zero(&leaf->ids[i]))
+            mark_pieces(pieces, chunk << shift, (chunk + 1) << shift);
+    }
+    return 0;
+}
+
+static int find_pieces(struct map_reader *reader, const struct pieces *pieces, struct error *err)
+{
+    unsigned shift = reader->shape.chunk_shift + MAP_FANOUT_SHIFT;
+    uint64_t leaf = pieces->offset >> shift;
+
+    while (leaf << shift < pieces->end) {
+        uint64_t start, stop, last;
+        int r = map_reader_next_leaf(reader, leaf, &leaf, err);
+        bool there = r > 0;
+
+        if (r == -ERROR_CORRUPT)
+            error_clear(err); // of a node above: leaves are tried one by one
+        else if (r <= 0)
+            return r;
+        start = leaf << shift;
+        if (start >= pieces->end)
+            return 0;
+        stop = pieces->end - start < UINT64_C(1) << shift ? pieces->end : (leaf + 1) << shift;
+        last = (stop - 1 - pieces->offset) / pieces->piece;
+        if (there && start >= pieces->offset + last * pieces->piece && (leaf + 1) << shift == stop)
+            pieces->data[last] = true; // a leaf that is there is not empty
+        else
+            r = mark_leaf(reader, leaf, pieces, err);
+        if (r < 0)
+            return r;
+        leaf++;
+        // What is left of a piece that has data is not looked at.
+        start = (pieces->offset + (last + 1) * pieces->piece) >> shift;
+        if (pieces->data[last] && start > leaf)
+            leaf = start;
+    }
+    return 0;
+}
+
+int map_reader_find_data(struct map_reader *reader, uint64_t offset, uint64_t piece, uint64_t count,
+                         bool *ret_data, struct error *err)
+{
+    uint64_t end = reader->shape.chunks << reader->shape.chunk_shift;
+    struct pieces pieces = {.offset = offset, .piece = piece, .end = end, .data = ret_data};
+
+    memset(ret_data, 0, count * sizeof(*ret_data));
+    if (offset >= end)
+        return 0;
+    if (count <= (end - offset) / piece)
+        pieces.end = offset + count * piece;
+    return find_pieces(reader, &pieces, err);
+}

@@ -4,6 +4,7 @@
 #include "fs/tree/attr.h"
 
 #include "base/clock.h"
+#include "fs/store/qcow2.h"
 #include "fs/tree/changes_file.h"
 #include "fs/tree/command.h"
 #include "fs/tree/generated.h"
@@ -78,6 +79,17 @@ static int unowned_time(struct tree *tree, struct catalog_conn *conn, enum node_
     return 0;
 }
 
+static void fill_qcow2(const struct snapshot_row *row, struct stat *st)
+{
+    struct qcow2_layout layout;
+
+    if (qcow2_layout_init(row->capacity, &layout, NULL) < 0)
+        return; // not there: node_check_there()
+    st->st_size = (off_t)layout.file_size;
+    st->st_blocks = (blkcnt_t)(qcow2_allocated(&layout, row->data_bytes) / 512);
+    st->st_blksize = (blksize_t)1 << layout.cluster_bits;
+}
+
 // What is in the folder of a snapshot.
 static int fill_snapshot_file(struct tree *tree, struct catalog_conn *conn, enum node_kind kind,
                               const struct snapshot_row *row, struct stat *st, struct error *err)
@@ -91,6 +103,8 @@ static int fill_snapshot_file(struct tree *tree, struct catalog_conn *conn, enum
     } else if (kind == NODE_SNAPSHOT_CHANGES) {
         r = changes_file_size(tree, conn, row, &st->st_size, err);
         st->st_blocks = (st->st_size + 511) / 512;
+    } else if (kind == NODE_SNAPSHOT_QCOW2) {
+        fill_qcow2(row, st);
     }
     return r;
 }

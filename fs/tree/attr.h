@@ -6,7 +6,7 @@
 // it added as size; a chain, disk or VM is as new as its newest snapshot, a job as its end (its
 // start while it runs), so `ls -t` sorts each of these folders by time. Generated files report
 // their true size (`changes` as changes_file.h says); disk.raw its capacity and, as blocks, what is
-// allocated.
+// allocated; disk.qcow2 its length, and as blocks its data and the least its tables take.
 //
 // Threads: any; the caller holds no lease.
 #ifndef FS_TREE_ATTR_H

@@ -167,7 +167,7 @@ static int add_fixed(struct catalog_conn *conn, struct listing *listing, const u
             if (r < 0)
                 return error_set_errno(err, r, "cannot find the newest snapshot");
         }
-        if (kind == NODE_SNAPSHOT_DAMAGED && !row->snapshot.damaged)
+        if (folder.kind == NODE_SNAPSHOT && node_check_there(kind, &row->snapshot, NULL) < 0)
             continue;
         int r = listing_add(listing, (struct node){kind, folder.id}, node_info(kind)->name, err);
         if (r < 0)

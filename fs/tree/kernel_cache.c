@@ -58,16 +58,21 @@ static bool is_fixed_folder(enum node_kind kind)
            kind == NODE_CONTROL;
 }
 
+static bool is_disk(enum node_kind kind)
+{
+    return kind == NODE_SNAPSHOT_RAW || kind == NODE_SNAPSHOT_QCOW2;
+}
+
 double kernel_cache_name_timeout(struct node node)
 {
-    if (node.kind == NODE_SNAPSHOT_RAW || is_fixed_folder(node.kind))
+    if (is_disk(node.kind) || is_fixed_folder(node.kind))
         return LONG_TIMEOUT;
     return is_catalog_folder(node.kind) ? SHORT_TIMEOUT : 0;
 }
 
 double kernel_cache_attr_timeout(struct node node)
 {
-    if (node.kind == NODE_SNAPSHOT_RAW)
+    if (is_disk(node.kind))
         return LONG_TIMEOUT;
     return is_catalog_folder(node.kind) || is_fixed_folder(node.kind) ? SHORT_TIMEOUT : 0;
 }

@@ -2,7 +2,7 @@
 //
 // What the kernel may keep of the tree, for how long, and telling it when that has changed.
 //
-//   disk.raw                          name and attributes for an hour: it never changes
+//   disk.raw, disk.qcow2              name and attributes for an hour: it never changes
 //   jobs, active, vms, control        the name for an hour, attributes for a second
 //   VMs, disks, chains, snapshots,
 //   jobs                              name and attributes for a second

@@ -4,6 +4,7 @@
 #include "fs/tree/node.h"
 
 #include "catalog/path.h"
+#include "fs/store/qcow2.h"
 #include "fs/tree/tree_state.h"
 
 #include <inttypes.h>
@@ -58,6 +59,7 @@ static const struct node_info infos[NODE_KIND_COUNT] = {
     [NODE_SNAPSHOT_VERIFY]  = {NODE_SNAPSHOT, "verify",       NODE_OF_SNAPSHOT, NODE_TRIGGER, 0600, 0600},
     [NODE_SNAPSHOT_DAMAGED] = {NODE_SNAPSHOT, "DAMAGED",      NODE_OF_SNAPSHOT, NODE_TEXT,    0400, 0444},
     [NODE_SNAPSHOT_CHANGES] = {NODE_SNAPSHOT, "changes",      NODE_OF_SNAPSHOT, NODE_EXTENTS, 0400, 0444},
+    [NODE_SNAPSHOT_QCOW2]   = {NODE_SNAPSHOT, "disk.qcow2",   NODE_OF_SNAPSHOT, NODE_IMAGE,   0400, 0444},
     [NODE_VM_RETENTION]     = {NODE_VM,       "retention",    NODE_OF_CONTEXT,  NODE_TRIGGER, 0600, 0600},
 };
 // clang-format on
@@ -98,6 +100,17 @@ enum node_kind node_next_fixed(enum node_kind parent, enum node_kind previous)
     return NODE_UNKNOWN;
 }
 
+int node_check_there(enum node_kind kind, const struct snapshot_row *row, struct error *err)
+{
+    struct qcow2_layout layout;
+
+    if (kind == NODE_SNAPSHOT_DAMAGED && !row->damaged)
+        return error_set(err, -ENOENT, "nothing is known to be damaged");
+    if (kind == NODE_SNAPSHOT_QCOW2 && qcow2_layout_init(row->capacity, &layout, NULL) < 0)
+        return error_set(err, -ENOENT, "the disk is too large for a qcow2 image");
+    return 0;
+}
+
 int node_load(struct catalog_conn *conn, struct node node, union node_row *ret_row,
               struct error *err)
 {
@@ -122,9 +135,7 @@ int node_load(struct catalog_conn *conn, struct node node, union node_row *ret_r
         if (r == 0 &&
             (ret_row->snapshot.state != JOB_COMPLETED || ret_row->snapshot.forgotten_at != 0))
             return error_set(err, -ENOENT, "the snapshot was forgotten");
-        if (r == 0 && node.kind == NODE_SNAPSHOT_DAMAGED && !ret_row->snapshot.damaged)
-            return error_set(err, -ENOENT, "nothing is known to be damaged");
-        return r;
+        return r == 0 ? node_check_there(node.kind, &ret_row->snapshot, err) : r;
     }
     return error_set(err, -ENOENT, "no such node");
 }

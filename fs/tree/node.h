@@ -66,6 +66,7 @@ enum node_kind {
     NODE_SNAPSHOT_DAMAGED, // only while something is recorded as damaged
     NODE_SNAPSHOT_CHANGES,
     NODE_REPORT,
+    NODE_SNAPSHOT_QCOW2, // only of a disk that the format has offsets for
     NODE_KIND_COUNT
 };
 
@@ -124,13 +125,17 @@ const struct node_info *node_info(enum node_kind kind);
 int node_load(struct catalog_conn *conn, struct node node, union node_row *ret_row,
               struct error *err);
 
+// Whether a snapshot has this node: some are there on conditions only. 0 or -ENOENT.
+int node_check_there(enum node_kind kind, const struct snapshot_row *row, struct error *err);
+
 // What `name` is in `parent`. -ENOENT when there is no such name, -ENOTDIR when parent is no
 // folder.
 int node_lookup(struct tree *tree, struct node parent, const char *name, struct node *ret_node,
                 struct error *err);
 
 // The fixed names of a folder: the next kind after `previous` (NODE_UNKNOWN to begin) whose parent
-// is `parent`, NODE_UNKNOWN at the end. Conditional names (`latest`, `DAMAGED`) are among them.
+// is `parent`, NODE_UNKNOWN at the end. Conditional names (`latest`, `DAMAGED`, `disk.qcow2`) are
+// among them.
 enum node_kind node_next_fixed(enum node_kind parent, enum node_kind previous);
 
 // The folder `node` is in.

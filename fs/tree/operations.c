@@ -9,7 +9,9 @@
 #include "fs/tree/attr.h"
 #include "fs/tree/changes_file.h"
 #include "fs/tree/directory.h"
+#include "fs/tree/disk_file.h"
 #include "fs/tree/generated.h"
+#include "fs/tree/qcow2_file.h"
 #include "fs/tree/text_file.h"
 #include "fs/tree/tree_state.h"
 #include "fs/tree/xattr.h"
@@ -236,7 +238,10 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         trigger_open(tree, req, node, fi);
         break;
     case NODE_IMAGE:
-        disk_file_open(tree, req, node, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_open(tree, req, node, fi);
+        else
+            disk_file_open(tree, req, node, fi);
         break;
     case NODE_EXTENTS:
         changes_file_open(tree, req, node, fi);
@@ -251,10 +256,14 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
     struct tree *tree = tree_of(req);
+    struct node node = node_from_ino(ino);
 
-    switch (role_of(node_from_ino(ino))) {
+    switch (role_of(node)) {
     case NODE_IMAGE:
-        disk_file_read(tree, req, size, offset, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_read(tree, req, size, offset, fi);
+        else
+            disk_file_read(tree, req, size, offset, fi);
         break;
     case NODE_EXTENTS:
         changes_file_read(tree, req, size, offset, fi);
@@ -305,9 +314,14 @@ static void on_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
 {
-    switch (role_of(node_from_ino(ino))) {
+    struct node node = node_from_ino(ino);
+
+    switch (role_of(node)) {
     case NODE_IMAGE:
-        disk_file_seek(tree_of(req), req, offset, whence, fi);
+        if (node.kind == NODE_SNAPSHOT_QCOW2)
+            qcow2_file_seek(tree_of(req), req, offset, whence, fi);
+        else
+            disk_file_seek(tree_of(req), req, offset, whence, fi);
         break;
     case NODE_EXTENTS:
         changes_file_seek(tree_of(req), req, offset, whence, fi);

@@ -10,12 +10,12 @@
 
 #include "fs/job/engine.h"
 #include "fs/tree/changes_file.h"
-#include "fs/tree/disk_file.h"
 #include "fs/tree/fuse_api.h"
 #include "fs/tree/handle.h"
 #include "fs/tree/kernel_cache.h"
 #include "fs/tree/live.h"
 #include "fs/tree/refusal.h"
+#include "fs/tree/snapshot_image.h"
 #include "fs/tree/trigger.h"
 
 #include <stdatomic.h>

@@ -50,7 +50,7 @@ def test_readme_speaks_of_what_is_there(case):
     """What the page tells people to look at exists."""
     vm = one_vm(case, 1)
     text = (case.mnt / "README").read_text()
-    for word in ("vms", "backup", "disk.raw", "restore", "source", "wait", "last_error"):
+    for word in ("vms", "backup", "disk.raw", "disk.qcow2", "restore", "source", "wait", "last_error"):
         check(word in text, f"README says nothing of {word}")
     for later in ("report.html", "metrics", "control/", "disk.qcow2", "retention"):
         present = (case.mnt / later.rstrip("/")).exists() or any(
@@ -114,7 +114,7 @@ def test_entries_of_a_vm(case):
     eq({p.name for p in (disk / "chain-0001").iterdir()} - {"info.json"},
        {case.snapshots("web1", "vda")[0].name}, "entries of a chain")
     names = {p.name for p in case.snapshots("web1", "vda")[0].iterdir()}
-    check({"disk.raw", "info.json", "restore"} <= names, f"entries of a snapshot: {names}")
+    check({"disk.raw", "disk.qcow2", "info.json", "restore"} <= names, f"entries of a snapshot: {names}")
 
 
 def test_latest_appears_with_the_first_snapshot(case):
@@ -219,7 +219,7 @@ def test_generated_files_have_their_true_size(case):
             continue
         with open(path, "rb", buffering=0) as source:
             opened = os.fstat(source.fileno()).st_size
-            data = source.read(1 << 20)
+            data = source.read()
             eq(len(data), opened, f"bytes of {path}")
             eq(source.read(1), b"", f"end of {path}")
         checked += 1
@@ -356,7 +356,8 @@ def test_modes(case):
                     snapshot / "restore"):
         eq(oct(stat.S_IMODE(trigger.stat().st_mode)), oct(0o600), f"mode of {trigger.name}")
         check(stat.S_ISREG(trigger.stat().st_mode), f"{trigger.name} is a file")
-    eq(stat.S_IMODE((snapshot / "disk.raw").stat().st_mode) & 0o222, 0, "disk.raw has no w")
+    for name in ("disk.raw", "disk.qcow2"):
+        eq(stat.S_IMODE((snapshot / name).stat().st_mode) & 0o222, 0, f"{name} has no w")
     for path in walk(case.mnt):
         eq(os.lstat(path).st_uid, os.geteuid(), f"owner of {path}")
 
