@@ -106,6 +106,9 @@ static void print_cache(FILE *out, struct store *store)
     gauge(out, "cache_misses", "Reads that had to decode their chunk, since then.",
           (double)counts.misses);
     gauge(out, "cache_bytes", "What the cache of decoded chunks holds.", (double)counts.bytes);
+    gauge(out, "cache_prefetched", "Chunks decoded ahead of readers, since then.",
+          (double)counts.ahead_loads);
+    gauge(out, "cache_prefetched_used", "Those of them that were read.", (double)counts.ahead_used);
 }
 
 struct vm_family {

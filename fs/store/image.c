@@ -223,22 +223,37 @@ int image_chunk_id(struct image *image, uint64_t chunk, struct digest *ret_id, s
 
 // --- ahead of readers
 
-static void load_ahead(void *owner, uint64_t first, uint32_t count)
+// A reader that has come to a chunk meanwhile decodes it himself, and nobody reads it again.
+static bool is_passed(struct image *image, unsigned stream, uint64_t chunk)
+{
+    bool passed;
+
+    pthread_mutex_lock(&image->stream_lock);
+    passed = read_streams_passed(&image->streams, stream, chunk << image->shape.chunk_shift);
+    pthread_mutex_unlock(&image->stream_lock);
+    return passed;
+}
+
+static void load_ahead(void *owner, const struct prefetch_range *range)
 {
     struct image *image = owner;
     struct digest ids[MAP_FANOUT];
     struct error ignored = ERROR_INIT;
+    uint32_t late = 0;
 
-    if (copy_ids(image, first, count, ids, &ignored) < 0)
+    while (late < range->count && is_passed(image, range->stream, range->first + late))
+        late++;
+    if (late == range->count || copy_ids(image, range->first, range->count, ids, &ignored) < 0)
         return;
-    store_locate(image->store, ids, count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!digest_is_zero(&ids[i]))
+    store_locate(image->store, ids + late, range->count - late);
+    for (uint32_t i = late; i < range->count; i++) {
+        if (!digest_is_zero(&ids[i]) && !is_passed(image, range->stream, range->first + i))
             store_load_ahead(image->store, &ids[i], image->chunk_size, image);
     }
 }
 
-static void submit_ahead(struct image *image, uint64_t first, uint64_t end)
+// Chunks [first, end), in steps that divide a leaf.
+static void submit_ahead(struct image *image, uint64_t first, uint64_t end, unsigned stream)
 {
     uint64_t step = AHEAD_TASK >> image->shape.chunk_shift;
 
@@ -247,11 +262,13 @@ static void submit_ahead(struct image *image, uint64_t first, uint64_t end)
     if (end > image->shape.chunks)
         end = image->shape.chunks;
     while (first < end) {
-        uint64_t next = (first / step + 1) * step; // steps divide a leaf
+        uint64_t next = (first / step + 1) * step;
+        struct prefetch_range range = {.first = first, .stream = stream};
 
         if (next > end)
             next = end;
-        prefetch_submit(image->store->prefetch, load_ahead, image, first, (uint32_t)(next - first));
+        range.count = (uint32_t)(next - first);
+        prefetch_submit(image->store->prefetch, load_ahead, image, &range);
         first = next;
     }
 }
@@ -269,7 +286,7 @@ static void note_read(struct image *image, uint64_t offset, size_t len)
     pthread_mutex_unlock(&image->stream_lock);
     if (ahead.to > ahead.from)
         submit_ahead(image, (ahead.from + image->chunk_size - 1) >> shift,
-                     (ahead.to + image->chunk_size - 1) >> shift);
+                     (ahead.to + image->chunk_size - 1) >> shift, ahead.stream);
 }
 
 // --- reading

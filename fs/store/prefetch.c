@@ -16,8 +16,7 @@
 struct work {
     prefetch_fn fn;
     void *owner; // NULL: cancelled, or no work
-    uint64_t first;
-    uint32_t count;
+    struct prefetch_range range;
 };
 
 struct prefetch {
@@ -93,7 +92,7 @@ static void *thread_main(void *arg)
     while (take(prefetch, &work)) {
         prefetch->busy_for[start.number] = work.owner;
         pthread_mutex_unlock(&prefetch->lock);
-        work.fn(work.owner, work.first, work.count);
+        work.fn(work.owner, &work.range);
         pthread_mutex_lock(&prefetch->lock);
         prefetch->busy_for[start.number] = NULL;
         pthread_cond_broadcast(&prefetch->done);
@@ -136,15 +135,15 @@ static void start_threads(struct prefetch *prefetch) // lock held
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner, uint64_t first,
-                     uint32_t count)
+void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                     const struct prefetch_range *range)
 {
     pthread_mutex_lock(&prefetch->lock);
     if (!prefetch->started)
         start_threads(prefetch);
     if (prefetch->submitted - prefetch->taken < QUEUE_MAX) {
         prefetch->queue[prefetch->submitted++ % QUEUE_MAX] =
-            (struct work){.fn = fn, .owner = owner, .first = first, .count = count};
+            (struct work){.fn = fn, .owner = owner, .range = *range};
         pthread_cond_signal(&prefetch->queued);
     }
     pthread_mutex_unlock(&prefetch->lock);

@@ -18,16 +18,21 @@
 
 struct prefetch;
 
-// Chunks [first, first + count) of what `owner` is.
-typedef void (*prefetch_fn)(void *owner, uint64_t first, uint32_t count);
+// Chunks [first, first + count) of what `owner` is, wanted by that stream of its readers.
+struct prefetch_range {
+    uint64_t first;
+    uint32_t count;
+    unsigned stream;
+};
+typedef void (*prefetch_fn)(void *owner, const struct prefetch_range *range);
 
 int prefetch_new(struct prefetch **ret_prefetch, struct error *err);
 // Ends the threads. Every owner has cancelled. Accepts NULL.
 struct prefetch *prefetch_free(struct prefetch *prefetch);
 
 // Queues a piece of work, or forgets it.
-void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner, uint64_t first,
-                     uint32_t count);
+void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                     const struct prefetch_range *range);
 
 // Forgets what is queued for `owner` and waits for what is under way: afterwards nothing works for
 // him. He submits nothing meanwhile.

@@ -76,7 +76,14 @@ struct read_ahead read_streams_note(struct read_streams *streams, uint64_t offse
     if (stream->next + stream->window - stream->ahead < (stream->window + 1) / 2)
         return nothing;
 
-    struct read_ahead range = {.from = stream->ahead, .to = stream->next + stream->window};
+    struct read_ahead range = {.from = stream->ahead,
+                               .to = stream->next + stream->window,
+                               .stream = (unsigned)(stream - streams->streams)};
     stream->ahead = range.to;
     return range;
+}
+
+int read_streams_passed(const struct read_streams *streams, unsigned stream, uint64_t offset)
+{
+    return offset < streams->streams[stream].next;
 }

@@ -32,11 +32,16 @@ struct read_streams {
 
 struct read_ahead {
     uint64_t from, to; // bytes; equal: nothing
+    unsigned stream;   // whose it is
 };
 
 // Notes a read of `len` > 0 bytes at `offset`; at most `window_max` bytes beyond it are asked for,
 // in pieces that are worth a task, nothing twice. The answer may lie past the disk's end.
 struct read_ahead read_streams_note(struct read_streams *streams, uint64_t offset, uint64_t len,
                                     uint64_t window_max);
+
+// Whether the stream has asked for the byte at `offset` by now (or is another one by now): then it
+// is too late to prefetch it.
+int read_streams_passed(const struct read_streams *streams, unsigned stream, uint64_t offset);
 
 #endif
