@@ -90,6 +90,8 @@ def test_reads_in_order_are_read_ahead_of(case, length):
         while seen := direct.read(offset, length):
             check(seen == expected[offset:offset + length], f"wrong bytes at {offset}")
             offset += len(seen)
+            if 2 * MIB <= offset < 2 * MIB + len(seen):  # on a busy machine it may take a while
+                within(20, lambda: counters(case)[1] > before[1], "chunks were decoded ahead")
     eq(offset, size, "bytes to the end")
     misses, ahead, used = (after - first for after, first in zip(counters(case), before))
     check(ahead > 0 and used > 0, f"{ahead} chunks decoded ahead, {used} of them read")
@@ -130,7 +132,10 @@ def test_closing_in_the_middle(case):
         with Direct(raw) as direct:
             for at in range(begin, begin + 6 * CHUNK, CHUNK):
                 check(direct.read(at, CHUNK) == read_at(image, at, CHUNK), f"wrong bytes at {at}")
-    check(counters(case)[1] > 0, "nothing was decoded ahead")
+    with Direct(raw) as direct:
+        for at in range(0, 8 * CHUNK, CHUNK):
+            direct.read(at, CHUNK)
+        within(20, lambda: counters(case)[1] > 0, "chunks were decoded ahead")
 
 
 # --- damage
