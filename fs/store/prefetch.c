@@ -15,7 +15,7 @@
 
 struct work {
     prefetch_fn fn;
-    void *owner; // NULL: cancelled, or no work
+    void *owner;
     struct prefetch_range range;
 };
 
@@ -67,18 +67,15 @@ struct prefetch *prefetch_free(struct prefetch *prefetch)
     return NULL;
 }
 
-// The oldest piece that was not cancelled; false when the threads are to end. Lock held.
+// The oldest piece; false when the threads are to end. Lock held.
 static bool take(struct prefetch *prefetch, struct work *ret_work)
 {
-    while (!prefetch->closing) {
-        while (prefetch->taken != prefetch->submitted) {
-            *ret_work = prefetch->queue[prefetch->taken++ % QUEUE_MAX];
-            if (ret_work->owner)
-                return true;
-        }
+    while (!prefetch->closing && prefetch->taken == prefetch->submitted)
         pthread_cond_wait(&prefetch->queued, &prefetch->lock);
-    }
-    return false;
+    if (prefetch->closing)
+        return false;
+    *ret_work = prefetch->queue[prefetch->taken++ % QUEUE_MAX];
+    return true;
 }
 
 static void *thread_main(void *arg)
@@ -158,13 +155,22 @@ static bool is_busy_for(const struct prefetch *prefetch, const void *owner) // l
     return false;
 }
 
+// What others have queued moves up, so that nothing takes their room. Lock held.
+static void forget_queued(struct prefetch *prefetch, const void *owner)
+{
+    unsigned kept = prefetch->taken;
+
+    for (unsigned i = prefetch->taken; i != prefetch->submitted; i++) {
+        if (prefetch->queue[i % QUEUE_MAX].owner != owner)
+            prefetch->queue[kept++ % QUEUE_MAX] = prefetch->queue[i % QUEUE_MAX];
+    }
+    prefetch->submitted = kept;
+}
+
 void prefetch_cancel(struct prefetch *prefetch, const void *owner)
 {
     pthread_mutex_lock(&prefetch->lock);
-    for (unsigned i = prefetch->taken; i != prefetch->submitted; i++) {
-        if (prefetch->queue[i % QUEUE_MAX].owner == owner)
-            prefetch->queue[i % QUEUE_MAX].owner = NULL;
-    }
+    forget_queued(prefetch, owner);
     while (is_busy_for(prefetch, owner))
         pthread_cond_wait(&prefetch->done, &prefetch->lock);
     pthread_mutex_unlock(&prefetch->lock);
