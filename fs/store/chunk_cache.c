@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "fs/store/digest_hash.h"
+#include "fs/store/spare_buffers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -48,8 +49,9 @@ struct entry {
     uint8_t *data;
     struct error *failure; // NULL also when there was no memory for it
     int failure_code;
-    const void *owner; // of what is loaded ahead: a name, never followed
-    int64_t loaded_at; // monotonic
+    struct chunk_cache *cache; // of what is loaded ahead: its memory goes to the spares
+    const void *owner;         // of it: a name, never followed
+    int64_t loaded_at;         // monotonic
 };
 
 struct shard {
@@ -66,6 +68,7 @@ struct shard {
 struct chunk_cache {
     uint64_t shard_bytes, ahead_max;
     atomic_uint_fast64_t ahead_bytes;
+    struct spare_buffers spares; // for what is loaded ahead, out of its share
     struct shard shards[SHARD_COUNT];
 };
 
@@ -78,6 +81,7 @@ int chunk_cache_new(uint64_t bytes, struct chunk_cache **ret_cache, struct error
     cache->ahead_max = bytes / AHEAD_SHARE;
     cache->shard_bytes = (bytes - cache->ahead_max) / SHARD_COUNT;
     atomic_init(&cache->ahead_bytes, 0);
+    spare_buffers_init(&cache->spares);
     for (int i = 0; i < SHARD_COUNT; i++) {
         pthread_mutex_init(&cache->shards[i].lock, NULL);
         pthread_cond_init(&cache->shards[i].changed, NULL);
@@ -90,7 +94,14 @@ static void entry_unref(struct entry *entry) // lock held
 {
     if (--entry->refs > 0)
         return;
-    free(entry->data);
+    if (entry->cache) {
+        uint64_t held = atomic_load(&entry->cache->ahead_bytes), max = entry->cache->ahead_max;
+
+        spare_buffers_give_back(&entry->cache->spares, entry->data, entry->len,
+                                held < max ? max - held : 0);
+    } else {
+        free(entry->data);
+    }
     free(entry->failure);
     free(entry);
 }
@@ -137,6 +148,7 @@ struct chunk_cache *chunk_cache_free(struct chunk_cache *cache)
         pthread_cond_destroy(&shard->changed);
         pthread_mutex_destroy(&shard->lock);
     }
+    spare_buffers_deinit(&cache->spares);
     free(cache);
     return NULL;
 }
@@ -499,7 +511,8 @@ int chunk_cache_load_ahead(struct chunk_cache *cache, const struct chunk_request
 
     entry->owner = owner;
     entry->loaded_at = clock_monotonic();
-    entry->data = malloc(entry->len);
+    entry->cache = cache;
+    entry->data = spare_buffers_take(&cache->spares, entry->len);
     r = entry->data ? load(request, entry->data, arg, &local)
                     : error_set(&local, -ENOMEM, "out of memory to load ahead");
     if (r < 0) {
