@@ -121,6 +121,10 @@ static void print_owner(FILE *out, const struct repository_status *status)
           (double)status->cache.misses);
     gauge(out, "cache_bytes", "What the cache of decoded chunks holds.",
           (double)status->cache.bytes);
+    gauge(out, "cache_prefetched", "Chunks decoded ahead of readers, since then.",
+          (double)status->cache.ahead_loads);
+    gauge(out, "cache_prefetched_used", "Those of them that were read.",
+          (double)status->cache.ahead_used);
     timestamp(out, "start_time_seconds", "When the repository was opened.", status->up_since);
 }
 

@@ -70,6 +70,7 @@ static int load(struct batch *batch)
     int r = 0;
 
     if (target_is_new(copy->target)) {
+        store_locate(copy->store, batch->wanted, batch->count); // all of them will be read
         memset(batch->data, 0, full);
         return 0;
     }

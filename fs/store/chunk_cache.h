@@ -32,7 +32,8 @@ struct chunk_request {
 typedef int (*chunk_cache_load_fn)(const struct chunk_request *request, void *content, void *arg,
                                    struct error *err);
 
-// `bytes` bounds what the cache holds; content in use at the moment comes on top.
+// `bytes` bounds what the cache holds, prefetched content included; content in use at the moment
+// comes on top.
 int chunk_cache_new(uint64_t bytes, struct chunk_cache **ret_cache, struct error *err);
 struct chunk_cache *chunk_cache_free(struct chunk_cache *cache);
 
@@ -48,9 +49,43 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
 int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *request,
                      chunk_cache_load_fn load, void *arg, struct error *err);
 
+// The bytes a request asks for, where they stand: in the cache, or in request->out. They stay until
+// chunk_view_release().
+struct chunk_view {
+    const uint8_t *data;
+    struct entry *entry; // the cache's; NULL: `data` is the caller's own memory
+};
+
+// As chunk_cache_read(), but copies nothing; request->out is used only when all of a chunk is asked
+// for and has to be loaded.
+int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *request,
+                     chunk_cache_load_fn load, void *arg, struct chunk_view *ret_view,
+                     struct error *err);
+void chunk_view_release(struct chunk_cache *cache, struct chunk_view *view);
+
+// --- prefetched content
+//
+// It has a quarter of the cache for itself, so that it pushes nothing out that was read. Read as a
+// whole it leaves the cache with that; read in part it becomes content like any other.
+
+// Loads the content (kind, id and len of the request) unless it is there or being loaded. `owner`
+// is only a name for chunk_cache_forget_ahead(). 1 loaded, 0 nothing to do, -ENOSPC no room, or the
+// loader's error, which nobody else gets to see: who waited meanwhile loads himself.
+int chunk_cache_load_ahead(struct chunk_cache *cache, const struct chunk_request *request,
+                           const void *owner, chunk_cache_load_fn load, void *arg,
+                           struct error *err);
+
+// Drops what was loaded ahead for `owner` and not read.
+void chunk_cache_forget_ahead(struct chunk_cache *cache, const void *owner);
+
+// How much may be loaded ahead, for all readers together.
+uint64_t chunk_cache_ahead_max(const struct chunk_cache *cache);
+
 struct chunk_cache_counts {
-    uint64_t hits, misses; // requests answered from the cache, requests that loaded
-    uint64_t bytes;        // held now
+    uint64_t hits, misses;            // requests answered from the cache, requests that loaded
+    uint64_t bytes;                   // held now, prefetched content included
+    uint64_t ahead_loads, ahead_used; // contents loaded ahead; those of them that were read
+    uint64_t ahead_bytes;             // held now: loaded ahead, or being loaded, and not read yet
 };
 
 struct chunk_cache_counts chunk_cache_counts(struct chunk_cache *cache);

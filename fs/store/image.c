@@ -6,8 +6,12 @@
 // Threads: any. `lock` guards the list of idle lenses and is never held during I/O: a thread takes
 // a lens out of the list, the one that is already at its leaf if there is one, uses it alone, and
 // puts it back. Opening costs one node, whatever the capacity.
+//
+// Every read is told to the table of streams, which `stream_lock` guards; what it wants prefetched
+// is cut into tasks of a few chunks within a leaf, which run on the store's threads.
 #include "fs/store/image.h"
 #include "fs/store/map_shape.h"
+#include "fs/store/read_streams.h"
 #include "fs/store/store_members.h"
 
 #include <inttypes.h>
@@ -15,6 +19,10 @@
 #include <utlist.h>
 
 #define LENSES_MAX 8
+#define ZEROS_SIZE (16u * 1024)
+#define AHEAD_TASK (256u * 1024)            // bytes of a task; at least one chunk
+#define AHEAD_WINDOW_MAX (8u * 1024 * 1024) // of one reader
+#define AHEAD_READERS 4                     // that can have full windows
 
 struct lens {
     struct lens *prev, *next;
@@ -33,7 +41,16 @@ struct image {
     pthread_mutex_t lock;
     struct lens *idle; // last used first
     unsigned lenses;   // idle and in use
+
+    uint64_t window_max; // constant; less than a chunk: nothing is prefetched
+    pthread_mutex_t stream_lock;
+    struct read_streams streams;
 };
+
+// Every hole is read from here, and it stays in the processor's cache. Constant, so that it is a
+// file's pages: those of memory that was never written to are one page of the kernel's own, which
+// writev(2) has to look up the slow way, a page at a time.
+static const uint8_t zeros[ZEROS_SIZE];
 
 static struct lens *lens_free(struct lens *lens)
 {
@@ -127,7 +144,11 @@ int image_open(struct store *store, const struct digest *root, uint64_t capacity
     if (!image)
         return error_set(err, -ENOMEM, "out of memory to open a disk");
     pthread_mutex_init(&image->lock, NULL);
+    pthread_mutex_init(&image->stream_lock, NULL);
     image->store = store;
+    image->window_max = chunk_cache_ahead_max(store->cache) / AHEAD_READERS;
+    if (image->window_max > AHEAD_WINDOW_MAX)
+        image->window_max = AHEAD_WINDOW_MAX;
     image->root = *root;
     image->capacity = capacity;
     image->chunk_size = chunk_size;
@@ -145,12 +166,15 @@ struct image *image_close(struct image *image)
 {
     if (!image)
         return NULL;
+    prefetch_cancel(image->store->prefetch, image);
+    chunk_cache_forget_ahead(image->store->cache, image);
     while (image->idle) {
         struct lens *lens = image->idle;
 
         DL_DELETE(image->idle, lens);
         lens_free(lens);
     }
+    pthread_mutex_destroy(&image->stream_lock);
     pthread_mutex_destroy(&image->lock);
     free(image);
     return NULL;
@@ -199,27 +223,83 @@ int image_chunk_id(struct image *image, uint64_t chunk, struct digest *ret_id, s
     return r;
 }
 
-// One lease serves all chunks of a longer read; it is taken when the first chunk that is no hole is
-// met.
-static int read_piece(struct image *image, struct catalog_conn **lease, const struct digest *id,
-                      size_t from, size_t count, uint8_t *out, bool more, struct error *err)
-{
-    if (digest_is_zero(id)) {
-        memset(out, 0, count);
-        return 0;
-    }
-    if (!*lease && more) {
-        int r = catalog_read_begin(image->store->catalog, lease, err);
+// --- ahead of readers
 
-        if (r < 0)
-            return r;
-    }
-    return store_read_chunk(image->store, *lease, id, image->chunk_size, from, count, out, err);
+// A reader that has come to a chunk meanwhile decodes it himself, and nobody reads it again.
+static bool is_passed(struct image *image, unsigned stream, uint64_t chunk)
+{
+    bool passed;
+
+    pthread_mutex_lock(&image->stream_lock);
+    passed = read_streams_passed(&image->streams, stream, chunk << image->shape.chunk_shift);
+    pthread_mutex_unlock(&image->stream_lock);
+    return passed;
 }
 
-// As much of [offset, offset + len) as lies in one leaf. Returns the count.
-static ssize_t read_in_leaf(struct image *image, struct catalog_conn **lease, uint8_t *out,
-                            size_t len, uint64_t offset, struct error *err)
+static void load_ahead(void *owner, const struct prefetch_range *range)
+{
+    struct image *image = owner;
+    struct digest ids[MAP_FANOUT];
+    struct error ignored = ERROR_INIT;
+    uint32_t late = 0;
+
+    while (late < range->count && is_passed(image, range->stream, range->first + late))
+        late++;
+    if (late == range->count || copy_ids(image, range->first, range->count, ids, &ignored) < 0)
+        return;
+    store_locate(image->store, ids + late, range->count - late);
+    for (uint32_t i = late; i < range->count; i++) {
+        if (!digest_is_zero(&ids[i]) && !is_passed(image, range->stream, range->first + i))
+            store_load_ahead(image->store, &ids[i], image->chunk_size, image);
+    }
+}
+
+// Chunks [first, end), in steps that divide a leaf.
+static void submit_ahead(struct image *image, uint64_t first, uint64_t end, unsigned stream)
+{
+    uint64_t step = AHEAD_TASK >> image->shape.chunk_shift;
+
+    if (step == 0)
+        step = 1;
+    if (end > image->shape.chunks)
+        end = image->shape.chunks;
+    while (first < end) {
+        uint64_t next = (first / step + 1) * step;
+        struct prefetch_range range = {.first = first, .stream = stream};
+
+        if (next > end)
+            next = end;
+        range.count = (uint32_t)(next - first);
+        prefetch_submit(image->store->prefetch, load_ahead, image, &range);
+        first = next;
+    }
+}
+
+// Tells the table of a read and has prefetched what it asks for.
+static void note_read(struct image *image, uint64_t offset, size_t len)
+{
+    unsigned shift = image->shape.chunk_shift;
+    struct read_ahead ahead;
+
+    if (image->window_max < image->chunk_size || len == 0)
+        return;
+    pthread_mutex_lock(&image->stream_lock);
+    ahead = read_streams_note(&image->streams, offset, len, image->window_max);
+    pthread_mutex_unlock(&image->stream_lock);
+    if (ahead.to > ahead.from)
+        submit_ahead(image, (ahead.from + image->chunk_size - 1) >> shift,
+                     (ahead.to + image->chunk_size - 1) >> shift, ahead.stream);
+}
+
+// --- reading
+
+// Gets [from, from + count) of the chunk `id`; `at` is where it begins in what is read.
+typedef int (*piece_fn)(struct image *image, void *arg, const struct digest *id, size_t from,
+                        size_t count, size_t at, struct error *err);
+
+// As much of the `len` bytes at `offset` as lies in one leaf. Returns the count.
+static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t offset, piece_fn fn,
+                         void *arg, struct error *err)
 {
     struct digest ids[MAP_FANOUT];
     uint64_t first = offset >> image->shape.chunk_shift;
@@ -233,38 +313,135 @@ static ssize_t read_in_leaf(struct image *image, struct catalog_conn **lease, ui
         last = leaf_last;
     count = (unsigned)(last - first + 1);
     r = copy_ids(image, first, count, ids, err);
+    if (r == 0 && count > 1)
+        store_locate(image->store, ids, count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         size_t from = (offset + done) & (image->chunk_size - 1);
         size_t part = image->chunk_size - from;
 
         if (part > len - done)
             part = len - done;
-        r = read_piece(image, lease, &ids[i], from, part, out + done, part < len - done, err);
+        r = fn(image, arg, &ids[i], from, part, at + done, err);
         done += part;
     }
     return r < 0 ? r : (ssize_t)done;
 }
 
-ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err)
+static size_t clamp(const struct image *image, size_t len, uint64_t offset)
 {
-    AUTO(catalog_read_end) struct catalog_conn *lease = NULL;
-    uint8_t *out = buf;
-    size_t done = 0;
-
     if (offset >= image->capacity)
         return 0;
     if (len > image->capacity - offset)
         len = image->capacity - offset;
-    if (len > SSIZE_MAX)
-        len = SSIZE_MAX;
+    return len > SSIZE_MAX ? SSIZE_MAX : len;
+}
+
+static int walk(struct image *image, size_t len, uint64_t offset, piece_fn fn, void *arg,
+                struct error *err)
+{
+    size_t done = 0;
+
+    note_read(image, offset, len);
     while (done < len) {
-        ssize_t n = read_in_leaf(image, &lease, out + done, len - done, offset + done, err);
+        ssize_t n = walk_leaf(image, done, len - done, offset + done, fn, arg, err);
 
         if (n < 0)
-            return n;
+            return (int)n;
         done += (size_t)n;
     }
-    return (ssize_t)done;
+    return 0;
+}
+
+static int copy_piece(struct image *image, void *arg, const struct digest *id, size_t from,
+                      size_t count, size_t at, struct error *err)
+{
+    uint8_t *out = (uint8_t *)arg + at;
+
+    if (digest_is_zero(id)) {
+        memset(out, 0, count);
+        return 0;
+    }
+    return store_read_chunk(image->store, NULL, id, image->chunk_size, from, count, out, err);
+}
+
+ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err)
+{
+    int r;
+
+    len = clamp(image, len, offset);
+    r = walk(image, len, offset, copy_piece, buf, err);
+    return r < 0 ? r : (ssize_t)len;
+}
+
+// Pieces that stand behind one another become one.
+static void view_add(struct image_view *view, const uint8_t *data, size_t count)
+{
+    struct iovec *last = view->count > 0 ? &view->iov[view->count - 1] : NULL;
+
+    if (last && (uint8_t *)last->iov_base + last->iov_len == data)
+        last->iov_len += count;
+    else
+        view->iov[view->count++] = (struct iovec){(void *)(uintptr_t)data, count};
+}
+
+static int view_piece(struct image *image, void *arg, const struct digest *id, size_t from,
+                      size_t count, size_t at, struct error *err)
+{
+    struct image_view *view = arg;
+    struct chunk_view pin;
+    uint8_t *out = NULL;
+    int r;
+
+    if (digest_is_zero(id)) {
+        for (size_t part; count > 0; count -= part) {
+            part = count < ZEROS_SIZE ? count : ZEROS_SIZE;
+            view->iov[view->count++] = (struct iovec){(void *)(uintptr_t)zeros, part};
+        }
+        return 0;
+    }
+    if (count == image->chunk_size) {
+        if (!view->memory && !(view->memory = malloc(view->len)))
+            return error_set(err, -ENOMEM, "out of memory for a read of %zu bytes", view->len);
+        out = view->memory + at;
+    }
+    r = store_view_chunk(image->store, NULL, id, image->chunk_size, from, count, out, &pin, err);
+    if (r < 0)
+        return r;
+    view_add(view, pin.data, count);
+    if (pin.entry)
+        view->pins[view->pin_count++] = pin;
+    return 0;
+}
+
+int image_view(struct image *image, size_t len, uint64_t offset, struct image_view *ret_view,
+               struct error *err)
+{
+    struct image_view view = {.store = image->store, .len = clamp(image, len, offset)};
+    size_t chunks = (view.len >> image->shape.chunk_shift) + 2;
+    int r;
+
+    view.iov = calloc(chunks + view.len / ZEROS_SIZE + chunks, sizeof(*view.iov));
+    view.pins = calloc(chunks, sizeof(*view.pins));
+    if (!view.iov || !view.pins)
+        r = error_set(err, -ENOMEM, "out of memory for a read of %zu bytes", view.len);
+    else
+        r = walk(image, view.len, offset, view_piece, &view, err);
+    if (r < 0) {
+        image_view_release(&view);
+        return r;
+    }
+    *ret_view = view;
+    return 0;
+}
+
+void image_view_release(struct image_view *view)
+{
+    for (unsigned i = 0; i < view->pin_count; i++)
+        store_release_view(view->store, &view->pins[i]);
+    free(view->pins);
+    free(view->iov);
+    free(view->memory);
+    *view = (struct image_view){0};
 }
 
 static int check_seek(const struct image *image, uint64_t offset, struct error *err)

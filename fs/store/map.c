@@ -145,7 +145,7 @@ static int load_node(const struct chunk_request *request, void *content, void *a
     AUTO_FREE void *data = NULL;
     char hex[DIGEST_HEX_SIZE];
     size_t len;
-    int r = store_get(load->store, load->conn, RECORD_MAP, request->id, true, &data, &len, err);
+    int r = store_load_node(load, request->id, &data, &len, err);
 
     if (r < 0)
         return r;

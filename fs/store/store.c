@@ -20,8 +20,15 @@
 #define OPEN_PACKS_MAX 64
 #define IDLE_DECODERS_MAX 8
 #define IDLE_SCRATCH_MAX (1024u * 1024)
-#define COPIES_MAX 4  // of one record that are tried
-#define FRESH_LOOKS 2 // at where a record is, before it is called damaged
+#define COPIES_MAX 4       // of one record that are tried
+#define FRESH_LOOKS 2      // at where a record is, before it is called damaged
+#define LOCATIONS_SHARE 16 // one part of the cache in so many is for where chunks are
+
+// How a record is read.
+enum {
+    READ_PROVED = 1, // its identity is computed anew
+    READ_QUIET = 2,  // nobody is told of damage: it is not sure yet, or nobody asked for the record
+};
 
 static int make_folder(const char *repo_dir, const char *name, struct error *err)
 {
@@ -72,7 +79,13 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
     // Everything in it can be made anew, so may it itself be.
     if (mkdir(store->cache_dir, 0700) < 0 && errno != EEXIST)
         return error_set_errno(err, -errno, "cannot make %s", store->cache_dir);
-    r = chunk_cache_new(cache_bytes > 0 ? cache_bytes : CACHE_BYTES_DEFAULT, &store->cache, err);
+    if (cache_bytes == 0)
+        cache_bytes = CACHE_BYTES_DEFAULT;
+    r = location_cache_new(cache_bytes / LOCATIONS_SHARE, &store->locations, err);
+    if (r == 0)
+        r = chunk_cache_new(cache_bytes - cache_bytes / LOCATIONS_SHARE, &store->cache, err);
+    if (r == 0)
+        r = prefetch_new(&store->prefetch, err);
     if (r == 0)
         r = pack_backend_open_folder(repo_dir, OPEN_PACKS_MAX, &store->backend, err);
     if (r < 0)
@@ -85,6 +98,7 @@ struct store *store_close(struct store *store)
 {
     if (!store)
         return NULL;
+    prefetch_free(store->prefetch);
     while (store->decoders) {
         struct pack_decoder *decoder = store->decoders;
 
@@ -93,6 +107,7 @@ struct store *store_close(struct store *store)
     }
     pack_backend_close(store->backend);
     chunk_cache_free(store->cache);
+    location_cache_free(store->locations);
     free(store->cache_dir);
     pins_deinit(&store->pins);
     while (store->orphans) {
@@ -208,16 +223,16 @@ static void tell_damage(struct store *store, const struct chunk_location *locati
 }
 
 static int read_located(struct store *store, const struct chunk_location *location,
-                        const void *base, bool prove, void *out, struct error *err)
+                        const void *base, unsigned how, void *out, struct error *err)
 {
     struct pack_decoder *decoder;
     int r = decoder_take(store, &decoder, err);
 
     if (r < 0)
         return r;
-    r = pack_read_with_base(store->backend, decoder, location, base, prove, out, err);
+    r = pack_read_with_base(store->backend, decoder, location, base, how & READ_PROVED, out, err);
     decoder_give_back(store, decoder);
-    if (r == -ERROR_CORRUPT)
+    if (r == -ERROR_CORRUPT && !(how & READ_QUIET))
         tell_damage(store, location);
     return r;
 }
@@ -225,7 +240,7 @@ static int read_located(struct store *store, const struct chunk_location *locati
 // The first copy that stands without a base and can be read. Copies without a base come first, so
 // that none of them is passed over for room.
 static int read_base_in(struct store *store, struct catalog_conn *conn, const struct digest *id,
-                        size_t len, void *out, struct error *err)
+                        size_t len, unsigned how, void *out, struct error *err)
 {
     struct chunk_location copies[COPIES_MAX];
     struct error local = ERROR_INIT;
@@ -242,48 +257,66 @@ static int read_base_in(struct store *store, struct catalog_conn *conn, const st
         if (!digest_is_zero(&copies[i].record.base))
             continue;
         error_clear(&local);
-        if (read_located(store, &copies[i], NULL, false, out, &local) == 0)
+        if (read_located(store, &copies[i], NULL, how & READ_QUIET, out, &local) == 0) {
+            location_cache_put(store->locations, &copies[i]);
             return 0;
+        }
     }
     return error_set(err, local.code, "%s", error_message(&local));
 }
 
+// Tries the place that is remembered. 1 done, 0 not: the catalog has to be asked.
+static int read_base_remembered(struct store *store, const struct digest *id, size_t len, void *out)
+{
+    struct error ignored = ERROR_INIT;
+    struct chunk_location hint;
+
+    return location_cache_find(store->locations, RECORD_CHUNK, id, &hint) &&
+           hint.record.raw_length == len && digest_is_zero(&hint.record.base) &&
+           read_located(store, &hint, NULL, READ_QUIET, out, &ignored) == 0;
+}
+
 // What is cached passed its checksums, which is enough for reading and not for proving. A load
-// under way is not waited for: who reads a delta may be the one that others wait for.
+// under way is not waited for: who reads a delta may be the one that others wait for. `conn` NULL:
+// only what is remembered counts, and the rest is an error.
 static int load_base(struct store *store, struct catalog_conn *conn, const struct chunk_row *delta,
-                     bool prove, void *out, struct error *err)
+                     unsigned how, void *out, struct error *err)
 {
     struct chunk_request request = {.kind = RECORD_CHUNK,
                                     .id = &delta->base,
                                     .len = delta->raw_length,
                                     .count = delta->raw_length,
                                     .out = out};
-    int r = prove ? 0 : chunk_cache_find(store->cache, &request, err);
+    int r = how & READ_PROVED ? 0 : chunk_cache_find(store->cache, &request, err);
 
+    if (r == 0 && !(how & READ_PROVED))
+        r = read_base_remembered(store, &delta->base, delta->raw_length, out);
     if (r != 0)
         return r < 0 ? r : 0;
-    return read_base_in(store, conn, &delta->base, delta->raw_length, out, err);
+    if (!conn)
+        return error_set(err, -ERROR_CORRUPT, "nobody remembers where the base is");
+    return read_base_in(store, conn, &delta->base, delta->raw_length, how, out, err);
 }
 
 // One copy of a record, with its base when it is a delta. A base is read without one, so there is
 // never a third.
 static int read_copy(struct store *store, struct catalog_conn *conn,
-                     const struct chunk_location *copy, bool prove, void *out, struct error *err)
+                     const struct chunk_location *copy, unsigned how, void *out, struct error *err)
 {
     AUTO_FREE void *base = NULL;
     struct error local = ERROR_INIT;
     int r;
 
     if (digest_is_zero(&copy->record.base))
-        return read_located(store, copy, NULL, prove, out, err);
+        return read_located(store, copy, NULL, how, out, err);
     base = malloc(copy->record.raw_length);
     if (!base)
         return error_set(err, -ENOMEM, "out of memory for the base of a delta");
-    r = load_base(store, conn, &copy->record, prove, base, &local);
+    r = load_base(store, conn, &copy->record, how, base, &local);
     if (r < 0)
         return error_set(err, r, "pack %s at %" PRIu64 ": a delta: %s", copy->pack_uuid,
                          copy->record.offset, error_message(&local));
-    return read_located(store, copy, base, prove, out, err);
+    return read_located(store, copy, base, how, out, err);
 }
 
 // What is wanted, and where its content goes: to `out`, which has room for `len` bytes, or, when
@@ -291,7 +324,7 @@ static int read_copy(struct store *store, struct catalog_conn *conn,
 struct wanted {
     enum record_kind kind;
     const struct digest *id;
-    bool prove;
+    unsigned how;
     void *out;
     size_t len;
 };
@@ -323,16 +356,39 @@ static int read_a_copy(struct store *store, struct catalog_conn *conn, struct wa
 
     if (r < 0)
         return r;
-    r = read_copy(store, conn, &copies[0], wanted->prove, wanted->out, err);
+    r = read_copy(store, conn, &copies[0], wanted->how, wanted->out, err);
+    if (r == 0)
+        location_cache_put(store->locations, &copies[0]);
     for (int i = 1; r == -ERROR_CORRUPT && i < n; i++) {
         error_clear(&local);
-        int again = read_copy(store, conn, &copies[i], wanted->prove, wanted->out, &local);
+        int again = read_copy(store, conn, &copies[i], wanted->how, wanted->out, &local);
         if (again == 0) {
+            location_cache_put(store->locations, &copies[i]);
             error_clear(err);
             r = 0;
         }
     }
     return r;
+}
+
+// Tries the place that is remembered, and says nothing when the record is not there any more: it
+// may have moved. True when that was enough.
+static bool read_remembered(struct store *store, struct wanted *wanted)
+{
+    struct error ignored = ERROR_INIT;
+    struct chunk_location hint;
+    void *given = wanted->out;
+
+    if (!location_cache_find(store->locations, (uint8_t)wanted->kind, wanted->id, &hint) ||
+        prepare(wanted, hint.record.raw_length, &ignored) < 0)
+        return false;
+    if (read_copy(store, NULL, &hint, wanted->how | READ_QUIET, wanted->out, &ignored) == 0)
+        return true;
+    if (!given) {
+        free(wanted->out);
+        wanted->out = NULL;
+    }
+    return false;
 }
 
 // What cannot be read may have moved since the lease began: garbage collection drops a pack when
@@ -362,7 +418,8 @@ int store_get(struct store *store, struct catalog_conn *conn, enum record_kind k
               const struct digest *id, bool prove, void **ret_data, size_t *ret_len,
               struct error *err)
 {
-    struct wanted wanted = {.kind = kind, .id = id, .prove = prove || kind != RECORD_CHUNK};
+    struct wanted wanted = {
+        .kind = kind, .id = id, .how = prove || kind != RECORD_CHUNK ? READ_PROVED : 0};
     int r = read_wanted(store, conn, &wanted, err);
 
     if (r < 0) {
@@ -382,14 +439,14 @@ int store_read_base(struct store *store, struct catalog_conn *conn, const struct
     int r = -ERROR_CORRUPT;
 
     if (conn)
-        return read_base_in(store, conn, id, len, out, err);
+        return read_base_in(store, conn, id, len, 0, out, err);
     for (int look = 0; r == -ERROR_CORRUPT && look < FRESH_LOOKS; look++) {
         error_clear(&local);
         catalog_read_end(fresh);
         fresh = NULL;
         r = catalog_read_begin(store->catalog, &fresh, &local);
         if (r == 0)
-            r = read_base_in(store, fresh, id, len, out, &local);
+            r = read_base_in(store, fresh, id, len, 0, out, &local);
     }
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
 }
@@ -398,34 +455,43 @@ int store_read_cached(struct store *store, struct catalog_conn *conn,
                       const struct chunk_request *request, chunk_cache_load_fn load,
                       struct error *err)
 {
-    AUTO(catalog_read_end) struct catalog_conn *lease = NULL;
     struct store_load arg = {.store = store, .conn = conn};
-    int r = chunk_cache_find(store->cache, request, err);
 
-    if (r != 0)
-        return r < 0 ? r : 0;
-    if (!conn) {
-        r = catalog_read_begin(store->catalog, &lease, err);
-        if (r < 0)
-            return r;
-        arg.conn = lease;
-    }
     return chunk_cache_read(store->cache, request, load, &arg, err);
+}
+
+int store_load_node(const struct store_load *load, const struct digest *id, void **ret_data,
+                    size_t *ret_len, struct error *err)
+{
+    struct wanted wanted = {.kind = RECORD_MAP, .id = id, .how = READ_PROVED};
+
+    if (!read_remembered(load->store, &wanted))
+        return store_get(load->store, load->conn, RECORD_MAP, id, true, ret_data, ret_len, err);
+    *ret_data = wanted.out;
+    *ret_len = wanted.len;
+    return 0;
 }
 
 static int load_chunk(const struct chunk_request *request, void *content, void *arg,
                       struct error *err)
 {
     const struct store_load *load = arg;
-    struct wanted wanted = {
-        .kind = RECORD_CHUNK, .id = request->id, .out = content, .len = request->len};
+    struct wanted wanted = {.kind = RECORD_CHUNK,
+                            .id = request->id,
+                            .how = load->ahead ? READ_QUIET : 0,
+                            .out = content,
+                            .len = request->len};
 
+    if (read_remembered(load->store, &wanted))
+        return 0;
     return read_wanted(load->store, load->conn, &wanted, err);
 }
 
-int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
-                     size_t len, size_t from, size_t count, void *out, struct error *err)
+int store_view_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                     size_t len, size_t from, size_t count, void *out, struct chunk_view *ret_view,
+                     struct error *err)
 {
+    struct store_load load = {.store = store, .conn = conn};
     struct chunk_request request = {
         .kind = RECORD_CHUNK,
         .id = id,
@@ -438,7 +504,66 @@ int store_read_chunk(struct store *store, struct catalog_conn *conn, const struc
     if (len == 0 || len > PACK_PAYLOAD_MAX || from > len || count > len - from)
         return error_set(err, -EINVAL, "[%zu, +%zu) is not within a chunk of %zu bytes", from,
                          count, len);
-    return store_read_cached(store, conn, &request, load_chunk, err);
+    return chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
+}
+
+void store_release_view(struct store *store, struct chunk_view *view)
+{
+    chunk_view_release(store->cache, view);
+}
+
+int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                     size_t len, size_t from, size_t count, void *out, struct error *err)
+{
+    struct chunk_view view;
+    int r = store_view_chunk(store, conn, id, len, from, count, out, &view, err);
+
+    if (r < 0)
+        return r;
+    if (view.data != out)
+        memcpy(out, view.data, count);
+    store_release_view(store, &view);
+    return 0;
+}
+
+// Looks one chunk up and remembers it, and its base when it is a delta.
+static void locate_one(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                       unsigned bases)
+{
+    struct error ignored = ERROR_INIT;
+    struct chunk_location copies[COPIES_MAX];
+
+    if (locate(conn, RECORD_CHUNK, id, copies, &ignored) < 1)
+        return;
+    location_cache_put(store->locations, &copies[0]);
+    if (bases > 0 && !digest_is_zero(&copies[0].record.base))
+        locate_one(store, conn, &copies[0].record.base, bases - 1);
+}
+
+void store_locate(struct store *store, const struct digest *ids, size_t count)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct error ignored = ERROR_INIT;
+    struct chunk_location known;
+
+    for (size_t i = 0; i < count; i++) {
+        if (digest_is_zero(&ids[i]) ||
+            location_cache_find(store->locations, RECORD_CHUNK, &ids[i], &known))
+            continue;
+        if (!conn && catalog_read_begin(store->catalog, &conn, &ignored) < 0)
+            return;
+        locate_one(store, conn, &ids[i], 1);
+    }
+}
+
+void store_load_ahead(struct store *store, const struct digest *id, size_t len, const void *owner)
+{
+    struct store_load load = {.store = store, .ahead = true};
+    struct chunk_request request = {.kind = RECORD_CHUNK, .id = id, .len = len};
+    struct error ignored = ERROR_INIT;
+
+    if (len > 0 && len <= PACK_PAYLOAD_MAX)
+        chunk_cache_load_ahead(store->cache, &request, owner, load_chunk, &load, &ignored);
 }
 
 struct chunk_cache_counts store_cache_counts(struct store *store)

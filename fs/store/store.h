@@ -139,6 +139,23 @@ int store_read_base(struct store *store, struct catalog_conn *conn, const struct
 int store_read_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
                      size_t len, size_t from, size_t count, void *out, struct error *err);
 
+// As store_read_chunk(), but copies nothing: *ret_view is where [from, from + count) stands, until
+// store_release_view(). `out` (`len` bytes) is used when all of the chunk is asked for and it is
+// not in the cache; NULL otherwise.
+int store_view_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                     size_t len, size_t from, size_t count, void *out, struct chunk_view *ret_view,
+                     struct error *err);
+void store_release_view(struct store *store, struct chunk_view *view);
+
+// Looks up, in one view of the catalog, where those of the chunks are of which that is not
+// remembered, and remembers it for the reads that follow. Holes (zero ids) are passed over. Nothing
+// comes of an error: the reads will meet it.
+void store_locate(struct store *store, const struct digest *ids, size_t count);
+
+// Decodes a chunk of `len` bytes into the cache before it is asked for, if there is room. Silent:
+// what cannot be read is told by whoever reads it.
+void store_load_ahead(struct store *store, const struct digest *id, size_t len, const void *owner);
+
 // How the cache of decoded content does.
 struct chunk_cache_counts store_cache_counts(struct store *store);
 

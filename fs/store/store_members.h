@@ -6,9 +6,11 @@
 #define FS_STORE_STORE_MEMBERS_H
 
 #include "fs/store/chunk_cache.h"
+#include "fs/store/location_cache.h"
 #include "fs/store/pack_backend.h"
 #include "fs/store/pack_reader.h"
 #include "fs/store/pins.h"
+#include "fs/store/prefetch.h"
 #include "fs/store/store.h"
 
 #include <pthread.h>
@@ -22,6 +24,8 @@ struct store {
     uint64_t pack_bytes;
     struct pack_backend *backend;
     struct chunk_cache *cache;
+    struct location_cache *locations; // where chunks and map nodes were found last: hints
+    struct prefetch *prefetch;
     struct reserve *reserve;   // borrowed; NULL: none is kept
     store_damage_fn on_damage; // NULL: nobody wants to know
     void *on_damage_arg;
@@ -48,17 +52,21 @@ struct orphan_pack {
 void store_note_orphan(struct store *store, const char *uuid, uint64_t bytes);
 int store_adopt_orphans(struct store *store, struct error *err);
 
-// What a load function of store_read_cached() works with.
+// What a load function of the cache works with.
 struct store_load {
     struct store *store;
-    struct catalog_conn *conn;
+    struct catalog_conn *conn; // NULL: none is held
+    bool ahead;                // of every reader: tells nobody of damage
 };
 
-// chunk_cache_read() with a lease: `load` is called with a struct store_load whose conn is set. A
-// lease is taken only when the content is not there, and always *before* the load begins, so that
-// no thread can wait for a load whose loader waits for a lease.
+// chunk_cache_read() with `load`, which is called with a struct store_load. No thread waits for a
+// read lease (catalog_read_begin() makes as many readers as it takes), so a load may take one.
 int store_read_cached(struct store *store, struct catalog_conn *conn,
                       const struct chunk_request *request, chunk_cache_load_fn load,
                       struct error *err);
+
+// store_get() of a map node for a load function: its place may be remembered.
+int store_load_node(const struct store_load *load, const struct digest *id, void **ret_data,
+                    size_t *ret_len, struct error *err);
 
 #endif

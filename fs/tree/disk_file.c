@@ -54,19 +54,21 @@ void disk_file_read(struct tree *tree, fuse_req_t req, size_t size, off_t offset
 {
     struct disk_file *file = handle_get(fi);
     struct error err = ERROR_INIT;
-    AUTO_FREE char *buf = malloc(size ? size : 1);
+    struct image_view view;
 
-    if (!buf || offset < 0) {
-        fuse_reply_err(req, buf ? EINVAL : ENOMEM);
+    if (offset < 0) {
+        fuse_reply_err(req, EINVAL);
         return;
     }
-    ssize_t n = image_read(file->shared->image, buf, size, (uint64_t)offset, &err);
-    if (n < 0) {
+    int r = image_view(file->shared->image, size, (uint64_t)offset, &view, &err);
+    if (r < 0) {
         tell_damage(tree, file, &err);
-        fuse_reply_err(req, refusal_errno((int)n));
+        fuse_reply_err(req, refusal_errno(r));
         return;
     }
-    fuse_reply_buf(req, buf, (size_t)n);
+    // Straight from where the bytes stand into the kernel's pages: its copy is the only one.
+    fuse_reply_iov(req, view.iov, (int)view.count);
+    image_view_release(&view);
 }
 
 void disk_file_seek(struct tree *tree, fuse_req_t req, off_t offset, int whence,

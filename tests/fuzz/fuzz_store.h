@@ -19,6 +19,7 @@ static struct store fuzz_the_store;
 static inline void fuzz_store_remove(void)
 {
     chunk_cache_free(fuzz_the_store.cache);
+    location_cache_free(fuzz_the_store.locations);
     catalog_close(fuzz_catalog);
     scratch_remove(&fuzz_scratch);
 }
@@ -42,6 +43,8 @@ static inline struct store *fuzz_store(void)
         fuzz_store_make();
     fuzz_the_store.cache = chunk_cache_free(fuzz_the_store.cache);
     MUST(chunk_cache_new(64u * 1024 * 1024, &fuzz_the_store.cache, NULL) == 0);
+    fuzz_the_store.locations = location_cache_free(fuzz_the_store.locations);
+    MUST(location_cache_new(64u * 1024, &fuzz_the_store.locations, NULL) == 0);
     return &fuzz_the_store;
 }
 

@@ -308,6 +308,105 @@ static void test_open_refuses(void **state)
     assert_null(image_close(NULL));
 }
 
+// A view must be the bytes that image_read() copies.
+static bool same_view(struct disk *disk, uint64_t at, size_t len)
+{
+    struct image_view view;
+    size_t done = 0;
+    bool same = true;
+
+    if (image_view(disk->image, len, at, &view, NULL) < 0)
+        return false;
+    for (unsigned i = 0; i < view.count; i++) {
+        same =
+            same && memcmp(view.iov[i].iov_base, disk->data + at + done, view.iov[i].iov_len) == 0;
+        done += view.iov[i].iov_len;
+    }
+    len = at >= disk->capacity ? 0 : len < disk->capacity - at ? len : disk->capacity - at;
+    same = same && done == len && view.len == len;
+    image_view_release(&view);
+    return same;
+}
+
+struct ordered_reader {
+    struct disk *disk;
+    uint64_t begin;
+    size_t step;
+    uint8_t *buf; // NULL: views
+    atomic_int *failures;
+};
+
+static void *read_in_order(void *arg)
+{
+    struct ordered_reader *reader = arg;
+
+    for (uint64_t at = reader->begin; at < reader->disk->capacity; at += reader->step) {
+        if (reader->buf ? !same(reader->disk, at, reader->step, reader->buf)
+                        : !same_view(reader->disk, at, reader->step))
+            atomic_fetch_add(reader->failures, 1);
+    }
+    return NULL;
+}
+
+// Readers in order, who are read ahead of, by views and by copies, from several places at once.
+static void test_readers_in_order(void **state)
+{
+    static const size_t steps[] = {4096, CHUNK, 5 * CHUNK + 100, 1 << 20};
+    struct store_fixture *fixture = *state;
+    struct ordered_reader readers[8];
+    struct chunk_cache_counts counts;
+    pthread_t threads[8];
+    atomic_int failures = 0;
+    struct disk disk;
+
+    make_disk(fixture, 900 * CHUNK + 77, false, &disk);
+    for (unsigned i = 0; i < 8; i++) {
+        readers[i] = (struct ordered_reader){.disk = &disk,
+                                             .begin = i / 4 * 400 * CHUNK,
+                                             .step = steps[i % 4],
+                                             .buf = i < 4 ? NULL : malloc((1 << 20) + 1),
+                                             .failures = &failures};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_in_order, &readers[i]), 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        pthread_join(threads[i], NULL);
+        free(readers[i].buf);
+    }
+    assert_int_equal(atomic_load(&failures), 0);
+    counts = store_cache_counts(fixture->store);
+    assert_true(counts.ahead_loads >= counts.ahead_used);
+    drop_disk(&disk);
+    assert_int_equal(store_cache_counts(fixture->store).ahead_bytes, 0);
+}
+
+// Nothing works for an image that is closed, however busy the threads are.
+static void test_closing_while_it_is_read_ahead(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct disk disk;
+
+    make_disk(fixture, 600 * CHUNK, true, &disk);
+    for (int round = 0; round < 50; round++) {
+        struct image *whole = disk.image;
+
+        assert_int_equal(
+            image_open(fixture->store, &disk.root, disk.capacity, CHUNK, &disk.image, NULL), 0);
+        for (uint64_t at = 0; at < (uint64_t)(round % 9 + 3) * CHUNK; at += CHUNK)
+            assert_true(same_view(&disk, at, CHUNK));
+        image_close(disk.image);
+        disk.image = whole;
+        assert_int_equal(store_cache_counts(fixture->store).ahead_bytes, 0);
+    }
+    // And it is not that nothing was ever read ahead.
+    for (uint64_t at = 0; at < 8 * CHUNK; at += CHUNK)
+        assert_true(same_view(&disk, at, CHUNK));
+    for (int tries = 0; store_cache_counts(fixture->store).ahead_loads == 0; tries++) {
+        assert_true(tries < 60000);
+        usleep(1000);
+    }
+    drop_disk(&disk);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_fixture_make, store_fixture_clean)
@@ -318,6 +417,8 @@ int main(void)
         TEST(test_many_threads),
         TEST(test_damage_stays_where_it_is),
         TEST(test_open_refuses),
+        TEST(test_readers_in_order),
+        TEST(test_closing_while_it_is_read_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
