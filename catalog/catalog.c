@@ -55,9 +55,8 @@ static const struct query rollback = {"roll back", "ROLLBACK"};
 
 static int run(struct catalog_conn *conn, const struct query *query, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    return rc < 0 ? rc : statement_run(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
+    return statement_run(st, err);
 }
 
 static int sync_folder_of(const char *path, struct error *err)
@@ -334,10 +333,9 @@ int catalog_check(struct catalog_conn *conn, bool full, struct error *err)
 {
     static const struct query quick_check = {"check", "PRAGMA quick_check(1)"};
     static const struct query integrity_check = {"check", "PRAGMA integrity_check(1)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, full ? &integrity_check : &quick_check, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end)
+    struct statement *st = statement_begin(conn, full ? &integrity_check : &quick_check);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     const char *finding = rc == 1 ? statement_word(st) : "no answer";

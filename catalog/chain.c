@@ -61,12 +61,9 @@ static int read_row(struct statement *st, struct chain_row *ret_row, struct erro
 int chain_get(struct catalog_conn *conn, int64_t id, struct chain_row *ret_row, struct error *err)
 {
     static const struct query get = {"read a chain", SELECT_CHAIN "WHERE h.id = ?1 GROUP BY h.id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no chain with the number %lld", (long long)id);
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -78,12 +75,9 @@ static int ask_row(struct catalog_conn *conn, int64_t id, int64_t disk_id, int64
 {
     static const struct query ask = {
         "read a chain", "SELECT disk_id, number FROM backup_chains NOT INDEXED WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &ask, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &ask);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 1 && statement_int(st) == disk_id && statement_int(st) == number)
@@ -97,13 +91,10 @@ int chain_find(struct catalog_conn *conn, int64_t disk_id, int64_t number,
 {
     static const struct query find = {"find a chain", SELECT_CHAIN
                                       "WHERE h.disk_id = ?1 AND h.number = ?2 GROUP BY h.id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, disk_id);
     statement_bind_int(st, 2, number);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     struct chain_row row;
@@ -127,12 +118,9 @@ int chain_find(struct catalog_conn *conn, int64_t disk_id, int64_t number,
 static int find_highest(struct catalog_conn *conn, const struct query *query, int64_t id,
                         int64_t *ret_number, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     *ret_number = statement_int(st);
@@ -162,11 +150,9 @@ int chain_each(struct catalog_conn *conn, int64_t disk_id,
     static const struct query each = {
         "list chains",
         SELECT_CHAIN "WHERE h.disk_id = ?1 GROUP BY h.id HAVING count(s.id) > 0 ORDER BY h.number"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, disk_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct chain_row row;
         rc = read_row(st, &row, err);

@@ -11,12 +11,9 @@ int pack_find_uuid(struct catalog_conn *conn, const char *uuid, struct pack_row 
     static const struct query find = {
         "find a pack", "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at, "
                        "       verified_at FROM packs WHERE uuid = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_key(st, 1, uuid);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -41,12 +38,9 @@ int snapshot_find_uuid(struct catalog_conn *conn, const char *uuid, struct snaps
 {
     static const struct query find = {"find a snapshot",
                                       "SELECT id FROM backup_disks WHERE uuid = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_key(st, 1, uuid);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -64,10 +58,7 @@ int chunk_each_of_kind(struct catalog_conn *conn, uint8_t kind,
                                       "SELECT " CHUNK_COLUMNS
                                       "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
                                       " WHERE c.kind > 2 AND c.kind = ?1 GROUP BY c.id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, kind);
     return chunk_columns_each(st, fn, arg, err);
 }
@@ -82,12 +73,9 @@ int row_find_uuid(struct catalog_conn *conn, enum row_table table, const char *u
         [ROW_CHAINS] = {"find a chain", "SELECT id FROM backup_chains WHERE uuid = ?1"},
         [ROW_SNAPSHOTS] = {"find a snapshot", "SELECT id FROM backup_disks WHERE uuid = ?1"},
     };
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &finds[table], &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &finds[table]);
     statement_bind_text(st, 1, uuid, UUID_TEXT_SIZE);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 1)
         *ret_id = statement_int(st);
     return rc;
@@ -100,11 +88,9 @@ int chunk_find_copy(struct catalog_conn *conn, const struct digest *id,
     static const struct query find = {"look for a copy",
                                       "SELECT \"row\", pack_id, kind, raw_length, base FROM chunks "
                                       " WHERE id = ?1 ORDER BY pack_id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_blob(st, 1, id->bytes, DIGEST_SIZE);
+    int rc = 0;
     while ((rc = statement_step(st, err)) > 0) {
         struct chunk_copy copy = {0};
         copy.row = statement_int(st);
@@ -130,10 +116,8 @@ int chunk_count_baseless(struct catalog_conn *conn, uint64_t *ret_count, struct 
         "SELECT count(*) FROM chunks d WHERE d.base IS NOT NULL AND NOT EXISTS "
         "  (SELECT 1 FROM chunks b WHERE b.id = d.base AND b.base IS NULL AND b.kind = d.kind "
         "      AND b.raw_length = d.raw_length)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &count, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &count);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     *ret_count = statement_size(st);

@@ -21,13 +21,10 @@ static int refuse(struct catalog_conn *conn, int64_t job_id, int64_t disk_id, co
         "read a disk of a job",
         "SELECT d.name, b.state FROM backup_disks b JOIN vm_disks d ON d.id = b.disk_id "
         " WHERE b.job_id = ?1 AND b.disk_id = ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, job_id);
     statement_bind_int(st, 2, disk_id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -46,14 +43,11 @@ int snapshot_start(struct catalog_conn *conn, int64_t job_id, int64_t disk_id, s
         "UPDATE backup_disks SET state = 'running', started_at = ?3 "
         " WHERE job_id = ?1 AND disk_id = ?2 AND state = 'pending' "
         "   AND EXISTS (SELECT 1 FROM backup_jobs WHERE id = ?1 AND state = 'running')"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &start, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &start);
     statement_bind_int(st, 1, job_id);
     statement_bind_int(st, 2, disk_id);
     statement_bind_int(st, 3, clock_now());
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, job_id, disk_id, "pending in a running job", err);
     return rc;
@@ -68,16 +62,13 @@ int snapshot_fail(struct catalog_conn *conn, int64_t job_id, int64_t disk_id, en
     if (state != JOB_FAILED && state != JOB_CANCELLED)
         return error_set(err, -EINVAL, "a disk of job %lld cannot fail as %s", (long long)job_id,
                          job_state_to_word(state));
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &fail, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &fail);
     statement_bind_int(st, 1, job_id);
     statement_bind_int(st, 2, disk_id);
     statement_bind_key(st, 3, job_state_to_word(state));
     statement_bind_sentence(st, 4, reason, REASON_TEXT_SIZE);
     statement_bind_int(st, 5, clock_now());
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, job_id, disk_id, "running", err);
     return rc;
@@ -94,10 +85,7 @@ static int insert_chain(struct catalog_conn *conn, const struct snapshot_complet
         "                           is_foreign, created_at) "
         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"};
     const struct chain_row *chain = completion->new_chain;
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_text(st, 1, chain->uuid, UUID_TEXT_SIZE);
     statement_bind_int(st, 2, completion->disk_id);
     statement_bind_int(st, 3, chain->number);
@@ -106,7 +94,7 @@ static int insert_chain(struct catalog_conn *conn, const struct snapshot_complet
     statement_bind_int(st, 6, chain->chunk_size);
     statement_bind_int(st, 7, chain->foreign);
     statement_bind_int(st, 8, completion->taken_at);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0)
         *ret_id = statement_inserted_id(st);
     return rc;
@@ -195,12 +183,9 @@ static int complete_row(struct catalog_conn *conn, const struct snapshot_complet
         "       chunk_size = ?12, digest = ?13, change_id = ?14, data_bytes = ?15, "
         "       read_bytes = ?16, changed_bytes = ?17, new_bytes = ?18, record = ?19 "
         " WHERE job_id = ?1 AND disk_id = ?2 AND state = 'running'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &complete, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &complete);
     bind_completion(st, completion, chain_id, parent_id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, completion->job_id, completion->disk_id, "running", err);
     return rc;
@@ -217,10 +202,7 @@ static int update_disk(struct catalog_conn *conn, const struct snapshot_completi
         "                    change_id = CASE WHEN ?5 THEN change_id ELSE ?3 END, "
         "                    capacity = CASE WHEN ?5 THEN capacity ELSE ?4 END "
         " WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &update, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &update);
     statement_bind_int(st, 1, completion->disk_id);
     statement_bind_int(st, 2, finished_at(completion));
     statement_bind_text(st, 3, completion->change_id, CHANGE_ID_SIZE);
@@ -234,13 +216,10 @@ static int find_row_id(struct catalog_conn *conn, int64_t job_id, int64_t disk_i
 {
     static const struct query find = {
         "find a disk of a job", "SELECT id FROM backup_disks WHERE job_id = ?1 AND disk_id = ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, job_id);
     statement_bind_int(st, 2, disk_id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -291,10 +270,7 @@ static int adopt_children(struct catalog_conn *conn, int64_t id, int64_t parent_
     static const struct query adopt = {
         "link a snapshot's children to its parent",
         "UPDATE backup_disks SET parent_id = ?2 WHERE parent_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &adopt, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &adopt);
     statement_bind_int(st, 1, id);
     statement_bind_optional(st, 2, parent_id);
     return statement_run(st, err);
@@ -303,10 +279,7 @@ static int adopt_children(struct catalog_conn *conn, int64_t id, int64_t parent_
 static int set_int(struct catalog_conn *conn, const struct query *query, int64_t id, int64_t value,
                    struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, id);
     statement_bind_int(st, 2, value);
     return statement_run(st, err);

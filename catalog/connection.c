@@ -186,6 +186,9 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
     if (!conn)
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
     conn->kind = kind;
+    int rc = statement_cache_init(conn, err);
+    if (rc < 0)
+        return rc;
     int sqlite_code = open_database(path, kind, &conn->db);
     if (!conn->db)
         return error_set(err, -ENOMEM, "catalog: open %s: out of memory", path);
@@ -196,7 +199,7 @@ int connection_open(const char *path, enum connection_kind kind, struct catalog_
     // What cannot be opened for writing SQLite opens for reading, and says nothing.
     if (open_flags(kind) != SQLITE_OPEN_READONLY && sqlite3_db_readonly(conn->db, "main") != 0)
         return error_set(err, -EROFS, "catalog: cannot open %s for writing", path);
-    int rc = set_up(conn, err);
+    rc = set_up(conn, err);
     if (rc < 0)
         return rc;
     *ret_conn = TAKE(conn, NULL);

@@ -32,6 +32,7 @@ struct catalog_conn {
     enum connection_kind kind;
     int wal_frames;               // in the WAL after this connection's last commit
     struct statement *statements; // the cache, see statement.h
+    struct statement *refused;    // stands for those that could not be prepared
     struct catalog *catalog;      // whose lease it is; NULL while it is being set up
     struct catalog_conn *next;    // in the catalog's list of idle readers
 };

@@ -48,10 +48,7 @@ int context_insert(struct catalog_conn *conn, const char *name, int64_t *ret_id,
     int rc = name_check("VM", name, err);
     if (rc < 0)
         return rc;
-    AUTO(statement_end) struct statement *st = NULL;
-    rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_new_uuid(st, 1);
     statement_bind_text(st, 2, name, NAME_SIZE);
     statement_bind_int(st, 3, clock_now());
@@ -68,12 +65,9 @@ int context_delete(struct catalog_conn *conn, int64_t id, struct error *err)
 {
     static const struct query delete = {"remove a VM",
                                         "DELETE FROM vm_backup_contexts WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &delete, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &delete);
     statement_bind_int(st, 1, id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "no VM with the number %lld", (long long)id);
     return rc;
@@ -85,13 +79,10 @@ int context_set_retention(struct catalog_conn *conn, int64_t id, const char *wor
     static const struct query set = {"set a VM's retention",
                                      "UPDATE vm_backup_contexts SET retention = nullif(?2, '') "
                                      " WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
     statement_bind_text(st, 2, words ? words : "", RETENTION_TEXT_SIZE);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "no VM with the number %lld", (long long)id);
     return rc;
@@ -102,10 +93,8 @@ int context_default_retention(struct catalog_conn *conn, char ret_words[RETENTIO
 {
     static const struct query get = {"read the repository's retention",
                                      "SELECT value FROM repository WHERE key = 'retention'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -122,12 +111,9 @@ int context_set_default_retention(struct catalog_conn *conn, const char *words, 
 {
     static const struct query set = {"set the repository's retention",
                                      "UPDATE repository SET value = ?1 WHERE key = 'retention'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_text(st, 1, words, RETENTION_TEXT_SIZE);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ERROR_CORRUPT, "catalog.db does not say what the repository keeps");
     return rc;
@@ -137,12 +123,9 @@ int context_get(struct catalog_conn *conn, int64_t id, struct context_row *ret_r
                 struct error *err)
 {
     static const struct query get = {"read a VM", SELECT_CONTEXT "WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no VM with the number %lld", (long long)id);
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -152,12 +135,9 @@ int context_find(struct catalog_conn *conn, const char *name, struct context_row
                  struct error *err)
 {
     static const struct query find = {"find a VM", SELECT_CONTEXT "WHERE name = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_key(st, 1, name);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no VM named %s", name);
     struct context_row row;
@@ -178,8 +158,8 @@ int context_each(struct catalog_conn *conn,
                  struct error *err)
 {
     static const struct query each = {"list VMs", SELECT_CONTEXT "ORDER BY name"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct context_row row;
         rc = read_row(st, &row, err);

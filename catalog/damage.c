@@ -25,10 +25,7 @@
 static int mark_deltas(struct catalog_conn *conn, const struct query *query, int64_t pack_id,
                        const struct digest *id, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, pack_id);
     if (id)
         statement_bind_blob(st, 2, id->bytes, DIGEST_SIZE);
@@ -43,14 +40,11 @@ int damage_mark(struct catalog_conn *conn, int64_t pack_id, const struct digest 
                                       "UPDATE chunks SET damaged_at = coalesce(damaged_at, ?3) "
                                       " WHERE id = ?2 AND pack_id = ?1"};
     static const struct query deltas = {"mark deltas against a damaged record", MARK_DELTAS "= ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &mark, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &mark);
     statement_bind_int(st, 1, pack_id);
     statement_bind_blob(st, 2, id->bytes, DIGEST_SIZE);
     statement_bind_int(st, 3, clock_now());
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     int64_t copies = statement_changes(st);
     if (rc == 0 && copies > 0)
         rc = mark_deltas(conn, &deltas, pack_id, id, err);
@@ -68,13 +62,10 @@ int damage_mark_pack(struct catalog_conn *conn, int64_t pack_id, int64_t *ret_co
     static const struct query deltas = {
         "mark deltas against the records of a pack",
         MARK_DELTAS "IN (SELECT id FROM chunks WHERE pack_id = ?1 AND base IS NULL)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &mark, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &mark);
     statement_bind_int(st, 1, pack_id);
     statement_bind_int(st, 2, clock_now());
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     int64_t copies = statement_changes(st);
     if (rc == 0)
         rc = mark_deltas(conn, &deltas, pack_id, NULL, err);
@@ -89,13 +80,10 @@ int damage_clear(struct catalog_conn *conn, int64_t pack_id, const struct digest
     static const struct query clear = {
         "clear the mark of a record", "UPDATE chunks SET damaged_at = NULL "
                                       " WHERE id = ?2 AND pack_id = ?1 AND damaged_at IS NOT NULL"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &clear, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &clear);
     statement_bind_int(st, 1, pack_id);
     statement_bind_blob(st, 2, id->bytes, DIGEST_SIZE);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && ret_cleared)
         *ret_cleared = statement_changes(st) > 0;
     return rc;
@@ -109,9 +97,8 @@ int damage_each_copy(struct catalog_conn *conn,
         "list damaged records", "SELECT " CHUNK_COLUMNS "  FROM chunks c INDEXED BY chunks_damaged "
                                 "       CROSS JOIN packs p ON p.id = c.pack_id "
                                 " WHERE c.damaged_at IS NOT NULL ORDER BY c.id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    return rc < 0 ? rc : chunk_columns_each(st, fn, arg, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    return chunk_columns_each(st, fn, arg, err);
 }
 
 int damage_each_lost(struct catalog_conn *conn,
@@ -126,9 +113,8 @@ int damage_each_lost(struct catalog_conn *conn,
         "       (SELECT 1 FROM chunks w CROSS JOIN packs p ON p.id = w.pack_id "
         "         WHERE w.id = c.id AND w.damaged_at IS NULL AND p.job_id IS NULL) "
         " ORDER BY c.id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    return rc < 0 ? rc : chunk_ids_each(st, fn, arg, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    return chunk_ids_each(st, fn, arg, err);
 }
 
 // --- snapshots
@@ -137,10 +123,7 @@ static int clear_extents(struct catalog_conn *conn, int64_t snapshot_id, struct 
 {
     static const struct query clear = {"clear the damage of a snapshot",
                                        "DELETE FROM snapshot_damage WHERE snapshot_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &clear, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &clear);
     statement_bind_int(st, 1, snapshot_id);
     return statement_run(st, err);
 }
@@ -153,12 +136,10 @@ static int insert_extents(struct catalog_conn *conn, int64_t snapshot_id,
         "INSERT INTO snapshot_damage (snapshot_id, \"offset\", length, why, found_at) "
         "SELECT ?1, ?2, ?3, ?4, ?5 FROM backup_disks "
         " WHERE id = ?1 AND state = 'completed' AND forgotten_at IS NULL"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, snapshot_id);
     statement_bind_int(st, 5, clock_now());
+    int rc = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
         statement_rewind(st);
         statement_bind_size(st, 2, extents[i].offset);
@@ -183,11 +164,9 @@ int damage_each(struct catalog_conn *conn, int64_t snapshot_id,
     static const struct query each = {"list the damage of a snapshot",
                                       "SELECT \"offset\", length, why FROM snapshot_damage "
                                       " WHERE snapshot_id = ?1 ORDER BY \"offset\""};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, snapshot_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct damage_extent extent = {0};
         extent.offset = statement_size(st);
@@ -206,8 +185,8 @@ int damage_each_snapshot(struct catalog_conn *conn,
 {
     static const struct query each = {
         "list damaged snapshots", "SELECT DISTINCT snapshot_id FROM snapshot_damage ORDER BY 1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0)
         rc = fn(statement_int(st), arg, err);
     return rc;
@@ -218,10 +197,7 @@ int damage_each_snapshot(struct catalog_conn *conn,
 static int set_now(struct catalog_conn *conn, const struct query *query, int64_t id,
                    struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, id);
     statement_bind_int(st, 2, clock_now());
     return statement_run(st, err);

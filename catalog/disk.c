@@ -43,10 +43,7 @@ static int touch_context(struct catalog_conn *conn, int64_t context_id, int64_t 
 {
     static const struct query touch = {
         "note a change of a VM", "UPDATE vm_backup_contexts SET changed_at = ?2 WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &touch, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &touch);
     statement_bind_int(st, 1, context_id);
     statement_bind_int(st, 2, now);
     return statement_run(st, err);
@@ -60,16 +57,13 @@ static int insert_row(struct catalog_conn *conn, int64_t context_id, const char 
         "add a disk",
         "INSERT INTO vm_disks (uuid, context_id, name, chunk_size, created_at, changed_at) "
         "VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (context_id, name) DO NOTHING"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_new_uuid(st, 1);
     statement_bind_int(st, 2, context_id);
     statement_bind_text(st, 3, name, NAME_SIZE);
     statement_bind_int(st, 4, chunk_size);
     statement_bind_int(st, 5, now);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc < 0 || statement_changes(st) == 0)
         return rc;
     *ret_id = statement_inserted_id(st);
@@ -104,14 +98,11 @@ int disk_set_source(struct catalog_conn *conn, int64_t id, const char *source, u
 {
     static const struct query update = {
         "set a disk's source", "UPDATE vm_disks SET source = ?2, capacity = ?3 WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &update, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &update);
     statement_bind_int(st, 1, id);
     statement_bind_text(st, 2, source, SOURCE_TEXT_SIZE);
     statement_bind_size(st, 3, capacity);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "no disk with the number %lld", (long long)id);
     return rc;
@@ -124,10 +115,7 @@ int disk_delete(struct catalog_conn *conn, int64_t id, struct error *err)
     int rc = disk_get(conn, id, &disk, err);
     if (rc < 0)
         return rc;
-    AUTO(statement_end) struct statement *st = NULL;
-    rc = statement_begin(conn, &delete, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &delete);
     statement_bind_int(st, 1, id);
     rc = statement_run(st, err);
     return rc < 0 ? rc : touch_context(conn, disk.context_id, clock_now(), err);
@@ -136,12 +124,9 @@ int disk_delete(struct catalog_conn *conn, int64_t id, struct error *err)
 int disk_get(struct catalog_conn *conn, int64_t id, struct disk_row *ret_row, struct error *err)
 {
     static const struct query get = {"read a disk", SELECT_DISK "WHERE d.id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no disk with the number %lld", (long long)id);
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -152,13 +137,10 @@ int disk_find(struct catalog_conn *conn, int64_t context_id, const char *name,
 {
     static const struct query find = {"find a disk",
                                       SELECT_DISK "WHERE d.context_id = ?1 AND d.name = ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, context_id);
     statement_bind_key(st, 2, name);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     struct disk_row row;
@@ -186,12 +168,11 @@ int disk_each(struct catalog_conn *conn, int64_t context_id,
     static const struct query of_context = {"list disks",
                                             SELECT_DISK "WHERE d.context_id = ?1 ORDER BY d.name"};
     static const struct query of_all = {"list disks", SELECT_DISK "ORDER BY c.name, d.name"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, context_id ? &of_context : &of_all, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end)
+    struct statement *st = statement_begin(conn, context_id ? &of_context : &of_all);
     if (context_id)
         statement_bind_int(st, 1, context_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct disk_row row;
         rc = read_row(st, &row, err);

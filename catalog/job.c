@@ -25,10 +25,7 @@ static int check_scope(struct catalog_conn *conn, const struct job_new *job, str
         return rc;
     if (job->kind != JOB_BACKUP && job->disk_id == 0)
         return 0;
-    AUTO(statement_end) struct statement *st = NULL;
-    rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, job->context_id);
     statement_bind_optional(st, 2, job->disk_id);
     rc = statement_step(st, err);
@@ -48,10 +45,7 @@ static int insert_job(struct catalog_conn *conn, const struct job_new *job, int6
         "INSERT INTO backup_jobs (uuid, kind, \"trigger\", mode, context_id, disk_id, tags, "
         "                         created_at, verify_after) "
         "VALUES (?1, ?2, ?3, nullif(?4, 'unknown'), ?5, ?6, ?7, ?8, ?9)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_new_uuid(st, 1);
     statement_bind_key(st, 2, job_kind_to_word(job->kind));
     statement_bind_key(st, 3, job_trigger_to_word(job->trigger));
@@ -61,7 +55,7 @@ static int insert_job(struct catalog_conn *conn, const struct job_new *job, int6
     statement_bind_text(st, 7, job->tags ? job->tags : "", TAGS_TEXT_SIZE);
     statement_bind_int(st, 8, clock_now());
     statement_bind_int(st, 9, job->verify_after);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0)
         *ret_id = statement_inserted_id(st);
     return rc;
@@ -73,10 +67,7 @@ static int insert_restore(struct catalog_conn *conn, int64_t id, const struct jo
     static const struct query insert = {
         "add a restore", "INSERT INTO job_restores (job_id, snapshot_id, snapshot_name, target, "
                          "                          safety) VALUES (?1, ?2, ?3, ?4, ?5)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, id);
     statement_bind_optional(st, 2, job->restore_snapshot_id);
     statement_bind_text(st, 3, job->restore_snapshot ? job->restore_snapshot : "",
@@ -91,10 +82,7 @@ static int insert_prune(struct catalog_conn *conn, int64_t id, const struct job_
 {
     static const struct query insert = {
         "add a prune", "INSERT INTO job_prunes (job_id, policy) VALUES (?1, nullif(?2, ''))"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, id);
     statement_bind_text(st, 2, job->prune_policy ? job->prune_policy : "", RETENTION_TEXT_SIZE);
     return statement_run(st, err);
@@ -106,10 +94,7 @@ static int insert_upkeep(struct catalog_conn *conn, int64_t id, const struct job
     static const struct query insert = {
         "add an upkeep job",
         "INSERT INTO job_upkeep (job_id, snapshot_id, words) VALUES (?1, ?2, ?3)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, id);
     statement_bind_optional(st, 2, job->upkeep_snapshot_id);
     statement_bind_text(st, 3, job->upkeep_words ? job->upkeep_words : "", UPKEEP_WORDS_SIZE);
@@ -128,10 +113,7 @@ static int insert_disk_rows(struct catalog_conn *conn, int64_t job_id, struct er
         "   AND NOT EXISTS (SELECT 1 FROM backup_disks b "
         "                    WHERE b.job_id = j.id AND b.disk_id = d.id) "
         " ORDER BY d.name"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, job_id);
     return statement_run(st, err);
 }
@@ -177,14 +159,11 @@ int job_amend(struct catalog_conn *conn, int64_t id, enum backup_mode mode, cons
     static const struct query amend = {"amend a job",
                                        "UPDATE backup_jobs SET mode = ?2, tags = ?3 "
                                        " WHERE id = ?1 AND state = 'pending' AND kind = 'backup'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &amend, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &amend);
     statement_bind_int(st, 1, id);
     statement_bind_key(st, 2, backup_mode_to_word(mode));
     statement_bind_text(st, 3, tags, TAGS_TEXT_SIZE);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, id, "a pending backup", err);
     return rc;
@@ -195,12 +174,9 @@ int job_set_verify_after(struct catalog_conn *conn, int64_t id, struct error *er
     static const struct query set = {"have a backup verified",
                                      "UPDATE backup_jobs SET verify_after = 1 "
                                      " WHERE id = ?1 AND state = 'pending' AND kind = 'backup'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, id, "a pending backup", err);
     return rc;
@@ -211,13 +187,10 @@ int job_start(struct catalog_conn *conn, int64_t id, struct error *err)
     static const struct query start = {"start a job",
                                        "UPDATE backup_jobs SET state = 'running', started_at = ?2 "
                                        " WHERE id = ?1 AND state = 'pending'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &start, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &start);
     statement_bind_int(st, 1, id);
     statement_bind_int(st, 2, clock_now());
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc < 0)
         return rc;
     if (statement_changes(st) == 0)
@@ -231,12 +204,9 @@ static int check_disks_completed(struct catalog_conn *conn, int64_t id, struct e
         "look for a disk that has not completed",
         "SELECT d.name, b.state FROM backup_disks b JOIN vm_disks d ON d.id = b.disk_id "
         " WHERE b.job_id = ?1 AND b.state <> 'completed' LIMIT 1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc <= 0)
         return rc;
     char name[NAME_SIZE];
@@ -254,17 +224,14 @@ static int end_job_row(struct catalog_conn *conn, int64_t id, enum job_state sta
         "UPDATE backup_jobs SET state = ?2, reason = ?3, finished_at = ?4, done_bytes = ?5, "
         "                       total_bytes = ?6 "
         " WHERE id = ?1 AND (state = 'running' OR (state = 'pending' AND ?2 <> 'completed'))"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &end, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &end);
     statement_bind_int(st, 1, id);
     statement_bind_key(st, 2, job_state_to_word(state));
     statement_bind_sentence(st, 3, reason, REASON_TEXT_SIZE);
     statement_bind_int(st, 4, now);
     statement_bind_size(st, 5, done_bytes);
     statement_bind_size(st, 6, total_bytes);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, id, state == JOB_COMPLETED ? "running" : "pending or running", err);
     return rc;
@@ -277,10 +244,7 @@ static int end_disk_rows(struct catalog_conn *conn, int64_t id, enum job_state s
         "end the disks of a job",
         "UPDATE backup_disks SET state = ?2, reason = ?3, finished_at = ?4 "
         " WHERE job_id = ?1 AND state IN ('pending', 'running')"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &end, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &end);
     statement_bind_int(st, 1, id);
     statement_bind_key(st, 2, job_state_to_word(state));
     statement_bind_sentence(st, 3, reason, REASON_TEXT_SIZE);
@@ -300,10 +264,7 @@ static int count_in_context(struct catalog_conn *conn, int64_t id, enum job_stat
         "       last_success_at = CASE ?2 WHEN 'completed' THEN ?3 ELSE last_success_at END "
         " WHERE id = (SELECT context_id FROM backup_jobs WHERE id = ?1 AND kind = 'backup' "
         "              AND \"trigger\" <> 'pre_restore_safety')"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &count, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &count);
     statement_bind_int(st, 1, id);
     statement_bind_key(st, 2, job_state_to_word(state));
     statement_bind_int(st, 3, now);
@@ -333,14 +294,11 @@ int job_set_progress(struct catalog_conn *conn, int64_t id, uint64_t done_bytes,
     static const struct query set = {"record a job's progress",
                                      "UPDATE backup_jobs SET done_bytes = ?2, total_bytes = ?3 "
                                      " WHERE id = ?1 AND state = 'running'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
     statement_bind_size(st, 2, done_bytes);
     statement_bind_size(st, 3, total_bytes);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = refuse(conn, id, "running", err);
     return rc;
@@ -350,12 +308,9 @@ int job_set_damage(struct catalog_conn *conn, int64_t id, struct error *err)
 {
     static const struct query set = {"note damage with a job",
                                      "UPDATE backup_jobs SET damage = 1 WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "no job with the number %lld", (long long)id);
     return rc;
@@ -366,13 +321,10 @@ int job_set_safety_job(struct catalog_conn *conn, int64_t id, int64_t safety_job
 {
     static const struct query set = {
         "link a safety backup", "UPDATE job_restores SET safety_job_id = ?2 WHERE job_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
     statement_bind_optional(st, 2, safety_job_id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "job %lld is no restore", (long long)id);
     return rc;
@@ -385,15 +337,12 @@ int job_set_restore_result(struct catalog_conn *conn, int64_t id, uint64_t compa
         "record what a restore did",
         "UPDATE job_restores SET compared_bytes = ?2, written_bytes = ?3, verified_bytes = ?4 "
         " WHERE job_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
     statement_bind_size(st, 2, compared);
     statement_bind_size(st, 3, written);
     statement_bind_size(st, 4, verified);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "job %lld is no restore", (long long)id);
     return rc;
@@ -406,16 +355,13 @@ int job_set_prune_result(struct catalog_conn *conn, int64_t id, const char *poli
         "record what a prune did",
         "UPDATE job_prunes SET policy = ?2, kept = ?3, forgotten = ?4, skipped = ?5 "
         " WHERE job_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, id);
     statement_bind_text(st, 2, policy, RETENTION_TEXT_SIZE);
     statement_bind_int(st, 3, kept);
     statement_bind_int(st, 4, forgotten);
     statement_bind_int(st, 5, skipped);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "job %lld is no prune", (long long)id);
     return rc;
@@ -427,10 +373,7 @@ int job_set_figure(struct catalog_conn *conn, int64_t job_id, const char *name, 
     static const struct query set = {
         "record a figure of a job",
         "INSERT OR REPLACE INTO job_figures (job_id, name, value) VALUES (?1, ?2, ?3)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &set, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &set);
     statement_bind_int(st, 1, job_id);
     statement_bind_key(st, 2, name);
     statement_bind_int(st, 3, value);

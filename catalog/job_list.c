@@ -73,12 +73,9 @@ static int read_row(struct statement *st, struct job_row *ret_row, struct error 
 int job_get(struct catalog_conn *conn, int64_t id, struct job_row *ret_row, struct error *err)
 {
     static const struct query get = {"read a job", SELECT_JOB "WHERE j.id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no job with the number %lld", (long long)id);
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -87,13 +84,10 @@ int job_get(struct catalog_conn *conn, int64_t id, struct job_row *ret_row, stru
 static int find_backup(struct catalog_conn *conn, const struct query *query, int64_t context_id,
                        int64_t disk_id, struct job_row *ret_row, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, context_id);
     statement_bind_optional(st, 2, disk_id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no such backup job");
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -130,14 +124,12 @@ int job_find_newest_of_snapshot(struct catalog_conn *conn, enum job_kind kind, i
         SELECT_JOB "WHERE j.id = (SELECT max(n.job_id) FROM job_upkeep n CROSS JOIN backup_jobs o "
                    "                ON o.id = n.job_id "
                    "               WHERE n.snapshot_id = ?1 AND o.kind = ?2)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, kind == JOB_RESTORE ? &restore : &upkeep, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end)
+    struct statement *st = statement_begin(conn, kind == JOB_RESTORE ? &restore : &upkeep);
     statement_bind_int(st, 1, snapshot_id);
     if (kind != JOB_RESTORE)
         statement_bind_key(st, 2, job_kind_to_word(kind));
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no such %s job", job_kind_to_word(kind));
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -150,14 +142,11 @@ int job_find_pending_prune(struct catalog_conn *conn, int64_t context_id, int64_
         "find a pending prune",
         SELECT_JOB "WHERE j.context_id = ?1 AND j.kind = 'prune' AND j.state = 'pending' "
                    "  AND j.disk_id IS ?2 AND p.policy IS nullif(?3, '') ORDER BY j.id LIMIT 1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_int(st, 1, context_id);
     statement_bind_optional(st, 2, disk_id);
     statement_bind_key(st, 3, policy);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no such prune job");
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -171,16 +160,13 @@ int job_find_pending_upkeep(struct catalog_conn *conn, const struct job_new *job
         SELECT_JOB "WHERE j.kind = ?1 AND j.state = 'pending' AND j.context_id IS ?2 "
                    "  AND j.disk_id IS ?3 AND u.snapshot_id IS ?4 AND u.words = ?5 "
                    "ORDER BY j.id LIMIT 1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_key(st, 1, job_kind_to_word(job->kind));
     statement_bind_optional(st, 2, job->context_id);
     statement_bind_optional(st, 3, job->disk_id);
     statement_bind_optional(st, 4, job->upkeep_snapshot_id);
     statement_bind_key(st, 5, job->upkeep_words ? job->upkeep_words : "");
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no such %s job", job_kind_to_word(job->kind));
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -246,12 +232,10 @@ int job_each(struct catalog_conn *conn, const struct job_filter *filter,
     if (!sql)
         return error_set(err, -ENOMEM, "catalog: list jobs: out of memory");
     const struct query each = {"list jobs", sql};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin_once(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin_once(conn, &each);
     if (filter->tag)
         statement_bind_key(st, 1, filter->tag);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct job_row row;
         rc = read_row(st, &row, err);
@@ -270,11 +254,9 @@ int job_figure_each(struct catalog_conn *conn, int64_t job_id,
     static const struct query each = {
         "read a job's figures",
         "SELECT value, name FROM job_figures WHERE job_id = ?1 ORDER BY name"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, job_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         int64_t value = statement_int(st);
         rc = fn(statement_word(st), value, arg, err);
@@ -287,10 +269,7 @@ int job_log_append(struct catalog_conn *conn, int64_t job_id, int64_t at, const 
 {
     static const struct query insert = {
         "add to a job's log", "INSERT INTO job_log (job_id, at, line) VALUES (?1, ?2, ?3)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 1, job_id);
     statement_bind_int(st, 2, at);
     statement_bind_key(st, 3, line);
@@ -303,11 +282,9 @@ int job_log_each(struct catalog_conn *conn, int64_t job_id,
 {
     static const struct query each = {"read a job's log",
                                       "SELECT at, line FROM job_log WHERE job_id = ?1 ORDER BY id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, job_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         int64_t at = statement_int(st);
         rc = fn(at, statement_word(st), arg, err);

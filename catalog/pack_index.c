@@ -25,10 +25,7 @@ static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack,
         "INSERT INTO packs (uuid, job_id, file_bytes, raw_bytes, record_count, delta_count, "
         "                   sealed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (uuid) DO "
         "NOTHING"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_text(st, 1, pack->uuid, UUID_TEXT_SIZE);
     statement_bind_optional(st, 2, pack->job_id);
     statement_bind_size(st, 3, pack->file_bytes);
@@ -36,7 +33,7 @@ static int insert_pack(struct catalog_conn *conn, const struct pack_row *pack,
     statement_bind_size(st, 5, count);
     statement_bind_size(st, 6, count_deltas(records, count));
     statement_bind_int(st, 7, pack->sealed_at);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc < 0)
         return rc;
     if (statement_changes(st) == 0)
@@ -52,11 +49,9 @@ static int insert_records(struct catalog_conn *conn, int64_t pack_id,
                                         "INSERT INTO chunks (id, pack_id, \"offset\", "
                                         "stored_length, raw_length, kind, codec, base) "
                                         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_int(st, 2, pack_id);
+    int rc = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
         statement_rewind(st);
         statement_bind_blob(st, 1, records[i].id.bytes, DIGEST_SIZE);
@@ -91,10 +86,7 @@ int pack_make_durable(struct catalog_conn *conn, int64_t job_id, struct error *e
 {
     static const struct query update = {"make packs durable",
                                         "UPDATE packs SET job_id = NULL WHERE job_id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &update, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &update);
     statement_bind_int(st, 1, job_id);
     return statement_run(st, err);
 }
@@ -102,12 +94,9 @@ int pack_make_durable(struct catalog_conn *conn, int64_t job_id, struct error *e
 int pack_delete(struct catalog_conn *conn, int64_t pack_id, struct error *err)
 {
     static const struct query delete = {"remove a pack", "DELETE FROM packs WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &delete, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &delete);
     statement_bind_int(st, 1, pack_id);
-    rc = statement_run(st, err);
+    int rc = statement_run(st, err);
     if (rc == 0 && statement_changes(st) == 0)
         rc = error_set(err, -ENOENT, "catalog: no pack with the number %lld", (long long)pack_id);
     return rc;
@@ -141,12 +130,11 @@ int pack_each(struct catalog_conn *conn, int64_t provisional_of,
     static const struct query of_job = {
         what, "SELECT id, uuid, job_id, file_bytes, raw_bytes, record_count, sealed_at, "
               "       verified_at FROM packs WHERE job_id = ?1 ORDER BY id"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, provisional_of ? &of_job : &all, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end)
+    struct statement *st = statement_begin(conn, provisional_of ? &of_job : &all);
     if (provisional_of)
         statement_bind_int(st, 1, provisional_of);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct pack_row row;
         rc = read_pack(st, &row, err);
@@ -160,10 +148,8 @@ int pack_total_bytes(struct catalog_conn *conn, uint64_t *ret_bytes, struct erro
 {
     static const struct query total = {"add up packs",
                                        "SELECT ifnull(sum(file_bytes), 0) FROM packs"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &total, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &total);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     *ret_bytes = statement_size(st);
@@ -206,13 +192,11 @@ int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job
         "look up a chunk",
         "SELECT " CHUNK_COLUMNS "  FROM chunks c CROSS JOIN packs p ON p.id = c.pack_id "
         " WHERE c.id = ?1 AND (p.job_id IS NULL OR p.job_id = ?2 OR ?2 = -1)"};
-    AUTO(statement_end) struct statement *st = NULL;
     size_t count = 0;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     statement_bind_blob(st, 1, id->bytes, DIGEST_SIZE);
     statement_bind_int(st, 2, job_id);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct chunk_location copy;
         rc = chunk_columns_read(st, &copy, err);
@@ -241,10 +225,7 @@ int chunk_each_of_pack(struct catalog_conn *conn, int64_t pack_id,
                                       "SELECT " CHUNK_COLUMNS
                                       "  FROM packs p CROSS JOIN chunks c ON c.pack_id = p.id "
                                       " WHERE p.id = ?1 ORDER BY c.\"offset\""};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, pack_id);
     return chunk_columns_each(st, fn, arg, err);
 }

@@ -20,10 +20,7 @@ int rebuild_insert_context(struct catalog_conn *conn, const struct context_row *
     static const struct query query = {
         "add a VM", "INSERT INTO vm_backup_contexts (uuid, name, created_at, changed_at) "
                     "VALUES (?1, ?2, ?3, ?3)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_text(st, 1, row->uuid, UUID_TEXT_SIZE);
     statement_bind_text(st, 2, row->name, NAME_SIZE);
     statement_bind_int(st, 3, row->created_at);
@@ -37,10 +34,7 @@ int rebuild_insert_disk(struct catalog_conn *conn, const struct disk_row *row, i
         "add a disk", "INSERT INTO vm_disks (uuid, context_id, name, source, capacity, chunk_size, "
                       "                      created_at, changed_at) "
                       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_text(st, 1, row->uuid, UUID_TEXT_SIZE);
     statement_bind_int(st, 2, row->context_id);
     statement_bind_text(st, 3, row->name, NAME_SIZE);
@@ -56,10 +50,7 @@ int rebuild_update_disk(struct catalog_conn *conn, const struct disk_row *row, s
     static const struct query query = {
         "update a disk", "UPDATE vm_disks SET source = ?2, capacity = ?3, change_id = ?4, "
                          "                    changed_at = ?5 WHERE id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_int(st, 1, row->id);
     statement_bind_text(st, 2, row->source, SOURCE_TEXT_SIZE);
     statement_bind_size(st, 3, row->capacity);
@@ -77,10 +68,7 @@ int rebuild_insert_job(struct catalog_conn *conn, const struct job_row *row, int
         "                         tags, created_at, started_at, finished_at) "
         "VALUES ((SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM backup_jobs WHERE id = ?1)), "
         "        ?2, 'backup', 'completed', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_int(st, 1, row->id);
     statement_bind_text(st, 2, row->uuid, UUID_TEXT_SIZE);
     statement_bind_key(st, 3, job_trigger_to_word(row->trigger));
@@ -101,10 +89,7 @@ int rebuild_insert_chain(struct catalog_conn *conn, const struct chain_row *row,
         "add a chain", "INSERT INTO backup_chains (uuid, disk_id, number, source, capacity, "
                        "                           chunk_size, is_foreign, created_at) "
                        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_text(st, 1, row->uuid, UUID_TEXT_SIZE);
     statement_bind_int(st, 2, row->disk_id);
     statement_bind_int(st, 3, row->number);
@@ -141,10 +126,7 @@ int rebuild_insert_snapshot(struct catalog_conn *conn, const struct snapshot_row
         "                          changed_bytes, new_bytes, record) "
         "VALUES (?1, ?2, ?3, (SELECT context_id FROM vm_disks WHERE id = ?3), 'completed', ?4, ?5, "
         "        ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &query);
     statement_bind_text(st, 1, row->uuid, UUID_TEXT_SIZE);
     statement_bind_int(st, 2, row->job_id);
     statement_bind_int(st, 3, row->disk_id);
@@ -161,10 +143,7 @@ int rebuild_insert_snapshot(struct catalog_conn *conn, const struct snapshot_row
 static int set_two(struct catalog_conn *conn, const struct query *query, int64_t first,
                    int64_t second, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, first);
     statement_bind_int(st, 2, second);
     return statement_run(st, err);

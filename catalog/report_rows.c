@@ -19,12 +19,10 @@ int report_disk_each(struct catalog_conn *conn, int64_t context_id, int64_t limi
         "         ON b.context_id = c.id AND b.disk_id = d.id "
         "        AND b.state = 'completed' AND b.forgotten_at IS NULL "
         " WHERE ?1 = 0 OR c.id = ?1 GROUP BY c.name, d.name LIMIT ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, context_id);
     statement_bind_int(st, 2, limit);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct report_disk row = {0};
         row.id = statement_int(st);
@@ -77,12 +75,10 @@ int report_snapshot_each(struct catalog_conn *conn, int64_t disk_id, int64_t lim
         "       CROSS JOIN backup_chains h ON h.id = b.chain_id "
         " WHERE b.disk_id = ?1 AND b.state = 'completed' AND b.forgotten_at IS NULL "
         " ORDER BY b.id DESC LIMIT ?2"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, disk_id);
     statement_bind_int(st, 2, limit);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct report_snapshot row;
         rc = read_snapshot(st, &row, err);
@@ -103,13 +99,11 @@ int report_attempt_each(struct catalog_conn *conn, int64_t disk_id, int64_t sinc
         "          FROM backup_disks INDEXED BY backup_disks_by_disk "
         "         WHERE disk_id = ?1 AND state = 'failed' AND forgotten_at IS NULL "
         "         ORDER BY id DESC LIMIT ?3) WHERE finished_at > ?2 ORDER BY id DESC"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
     statement_bind_int(st, 1, disk_id);
     statement_bind_int(st, 2, since);
     statement_bind_int(st, 3, limit);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct report_attempt row = {0};
         row.job_id = statement_int(st);

@@ -282,10 +282,7 @@ static int insert_setting(struct catalog_conn *conn, const char *key, const char
 {
     static const struct query insert = {"describe the repository",
                                         "INSERT INTO repository (key, value) VALUES (?1, ?2)"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &insert, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &insert);
     statement_bind_text(st, 1, key, 64);
     statement_bind_text(st, 2, value, 64);
     return statement_run(st, err);
@@ -336,10 +333,8 @@ static int check_repository(struct catalog_conn *conn, const char *repository_uu
 {
     static const struct query find = {"check whose catalog it is",
                                       "SELECT value FROM repository WHERE key = 'uuid'"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
@@ -406,10 +401,8 @@ int schema_migrate(struct catalog_conn *conn, const struct schema_step *steps, s
 int schema_check_foreign_keys(struct catalog_conn *conn, struct error *err)
 {
     static const struct query check = {"check foreign keys", "PRAGMA foreign_key_check"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &check, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &check);
+    int rc = statement_step(st, err);
     if (rc <= 0)
         return rc;
     char table[64];

@@ -109,12 +109,9 @@ int snapshot_get(struct catalog_conn *conn, int64_t id, struct snapshot_row *ret
                  struct error *err)
 {
     static const struct query get = {"read a snapshot", SELECT_SNAPSHOT "WHERE b.id = ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &get, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &get);
     statement_bind_int(st, 1, id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc == 0)
         return error_set(err, -ENOENT, "no snapshot with the number %lld", (long long)id);
     return rc < 0 ? rc : read_row(st, ret_row, err);
@@ -140,14 +137,11 @@ int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
 {
     static const struct query find = {"find a snapshot", SELECT_SNAPSHOT
                                       "WHERE b.chain_id = ?1 AND b.number = ?2 AND " IS_THERE};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &find, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &find);
     // What does not begin with a number is looked for as number 0, which nobody has.
     statement_bind_int(st, 1, chain_id);
     statement_bind_int(st, 2, strtoll(name, NULL, 10));
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     struct snapshot_row row;
     bool found = rc == 1;
     if (found)
@@ -175,12 +169,9 @@ int snapshot_find(struct catalog_conn *conn, int64_t chain_id, const char *name,
 static int find_of_disk(struct catalog_conn *conn, const struct query *query, int64_t disk_id,
                         struct snapshot_row *ret_row, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, query, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin(conn, query);
     statement_bind_int(st, 1, disk_id);
-    rc = statement_step(st, err);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     if (rc == 1)
@@ -253,12 +244,10 @@ int snapshot_each(struct catalog_conn *conn, const struct snapshot_filter *filte
     if (!sql)
         return error_set(err, -ENOMEM, "catalog: list snapshots: out of memory");
     const struct query each = {"list snapshots", sql};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin_once(conn, &each, &st, err);
-    if (rc < 0)
-        return rc;
+    AUTO(statement_end) struct statement *st = statement_begin_once(conn, &each);
     if (filter->tag)
         statement_bind_key(st, 1, filter->tag);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct snapshot_row row;
         rc = read_row(st, &row, err);

@@ -17,27 +17,50 @@ struct statement {
     struct catalog_conn *conn;
     sqlite3_stmt *stmt;
     bool in_use;
-    int bind_code;     // SQLite's result for the first parameter that could not be bound
-    size_t too_long;   // bytes of a text that does not fit its field, 0 = none
-    int column;        // the next to be taken
-    bool damaged;      // the row at hand holds what was never stored
-    UT_hash_handle hh; // by key
+    int bind_code;        // SQLite's result for the first parameter that could not be bound
+    size_t too_long;      // bytes of a text that does not fit its field, 0 = none
+    int column;           // the next to be taken
+    bool damaged;         // the row at hand holds what was never stored
+    struct error refusal; // of the one that stands for those that could not be prepared
+    UT_hash_handle hh;    // by key
 };
 
-static int prepare(struct catalog_conn *conn, const struct query *query, unsigned flags,
-                   struct statement **ret_statement, struct error *err)
+// --- beginning and ending
+
+int statement_cache_init(struct catalog_conn *conn, struct error *err)
 {
-    AUTO_FREE struct statement *st = calloc(1, sizeof(*st));
-    if (!st)
-        return error_set(err, -ENOMEM, "catalog: %s: out of memory", query->what);
+    conn->refused = calloc(1, sizeof(*conn->refused));
+    if (!conn->refused)
+        return error_set(err, -ENOMEM, "catalog: out of memory");
+    conn->refused->conn = conn;
+    return 0;
+}
+
+static bool is_refused(const struct statement *st)
+{
+    return st == st->conn->refused;
+}
+
+static struct statement *prepare(struct catalog_conn *conn, const struct query *query,
+                                 unsigned flags)
+{
+    struct statement *st = calloc(1, sizeof(*st));
+    struct error *refusal = &conn->refused->refusal;
+    error_clear(refusal);
+    if (!st) {
+        error_set(refusal, -ENOMEM, "catalog: %s: out of memory", query->what);
+        return conn->refused;
+    }
     int sqlite_code = sqlite3_prepare_v3(conn->db, query->sql, -1, flags, &st->stmt, NULL);
-    if (sqlite_code != SQLITE_OK)
-        return connection_error(conn, sqlite_code, query->what, err);
+    if (sqlite_code != SQLITE_OK) {
+        connection_error(conn, sqlite_code, query->what, refusal);
+        free(st);
+        return conn->refused;
+    }
     st->conn = conn;
     st->what = query->what;
     st->in_use = true;
-    *ret_statement = TAKE(st, NULL);
-    return 0;
+    return st;
 }
 
 static void destroy(struct statement *st)
@@ -46,38 +69,40 @@ static void destroy(struct statement *st)
     free(st);
 }
 
-int statement_begin(struct catalog_conn *conn, const struct query *query,
-                    struct statement **ret_statement, struct error *err)
+static struct statement *prepare_cached(struct catalog_conn *conn, const struct query *query)
+{
+    struct statement *st = prepare(conn, query, SQLITE_PREPARE_PERSISTENT);
+    if (is_refused(st))
+        return st;
+    st->key = query;
+    HASH_ADD_PTR(conn->statements, key, st);
+    if (st->hh.tbl)
+        return st;
+    destroy(st);
+    error_set(&conn->refused->refusal, -ENOMEM, "catalog: %s: out of memory", query->what);
+    return conn->refused;
+}
+
+struct statement *statement_begin(struct catalog_conn *conn, const struct query *query)
 {
     struct statement *st = NULL;
     HASH_FIND_PTR(conn->statements, &query, st);
-    if (st && st->in_use)
-        return statement_begin_once(conn, query, ret_statement, err);
-    if (!st) {
-        int rc = prepare(conn, query, SQLITE_PREPARE_PERSISTENT, &st, err);
-        if (rc < 0)
-            return rc;
-        st->key = query;
-        HASH_ADD_PTR(conn->statements, key, st);
-        if (!st->hh.tbl) {
-            destroy(st);
-            return error_set(err, -ENOMEM, "catalog: %s: out of memory", query->what);
-        }
-    }
+    if (!st)
+        return prepare_cached(conn, query);
+    if (st->in_use)
+        return statement_begin_once(conn, query);
     st->in_use = true;
-    *ret_statement = st;
-    return 0;
+    return st;
 }
 
-int statement_begin_once(struct catalog_conn *conn, const struct query *query,
-                         struct statement **ret_statement, struct error *err)
+struct statement *statement_begin_once(struct catalog_conn *conn, const struct query *query)
 {
-    return prepare(conn, query, 0, ret_statement, err);
+    return prepare(conn, query, 0);
 }
 
 void statement_end(struct statement *st)
 {
-    if (!st)
+    if (!st || is_refused(st))
         return;
     if (!st->key) {
         destroy(st);
@@ -99,11 +124,15 @@ void statement_cache_clear(struct catalog_conn *conn)
         HASH_DEL(conn->statements, st);
         destroy(st);
     }
+    free(conn->refused);
+    conn->refused = NULL;
 }
+
+// --- parameters
 
 static void note_bind(struct statement *st, int sqlite_code)
 {
-    if (st->bind_code == SQLITE_OK)
+    if (st->bind_code == SQLITE_OK && !is_refused(st))
         st->bind_code = sqlite_code;
 }
 
@@ -165,6 +194,8 @@ void statement_bind_new_uuid(struct statement *st, int index)
 
 static int check_bound(const struct statement *st, struct error *err)
 {
+    if (is_refused(st))
+        return error_set(err, st->refusal.code, "%s", error_message(&st->refusal));
     if (st->too_long)
         return error_set(err, -ENAMETOOLONG, "catalog: %s: a text of %zu bytes is too long",
                          st->what, st->too_long);

@@ -8,14 +8,12 @@
 // is out already (a callback that walks the same table again), a second one is prepared for that
 // use. statement_end() gives it back; AUTO(statement_end) does so for a local.
 //
-//     AUTO(statement_end) struct statement *st = NULL;
-//     int rc = statement_begin(conn, &find_context, &st, err);
-//     if (rc < 0)
-//         return rc;
+//     AUTO(statement_end) struct statement *st = statement_begin(conn, &find_context);
 //     statement_bind_text(st, 1, name, NAME_SIZE);
-//     rc = statement_step(st, err);
+//     int rc = statement_step(st, err);
 //
-// The first parameter that cannot be bound is reported by the next step. Columns are taken from
+// What could not be prepared, and the first parameter that cannot be bound, are reported by the
+// next step. Columns are taken from
 // left to right; what no row of this program can hold (a text too long for its field, an unknown
 // word, a negative size) is noted, and statement_check_row() makes damage of it.
 //
@@ -35,13 +33,13 @@ struct query {
     const char *sql;
 };
 
-int statement_begin(struct catalog_conn *conn, const struct query *query,
-                    struct statement **ret_statement, struct error *err);
+// Never NULL. One that could not be prepared takes parameters and is ended like any other; its
+// first step says why.
+struct statement *statement_begin(struct catalog_conn *conn, const struct query *query);
 
 // For SQL that is put together at run time: `query` is used during the call only and nothing is
 // cached, but `query->what` must stay until statement_end().
-int statement_begin_once(struct catalog_conn *conn, const struct query *query,
-                         struct statement **ret_statement, struct error *err);
+struct statement *statement_begin_once(struct catalog_conn *conn, const struct query *query);
 
 // Accepts NULL.
 void statement_end(struct statement *st);
@@ -88,6 +86,8 @@ void statement_expect(struct statement *st, bool holds);
 // 0, or -ERROR_CORRUPT when a column of the row at hand could not be what was stored.
 int statement_check_row(struct statement *st, struct error *err);
 
+// Before the first statement of a connection, and after its last.
+int statement_cache_init(struct catalog_conn *conn, struct error *err);
 void statement_cache_clear(struct catalog_conn *conn);
 
 DEFINE_CLEANUP(struct statement *, statement_end)

@@ -94,10 +94,8 @@ static const struct total totals[] = {
 static int read_total(struct catalog_conn *conn, const struct total *total,
                       struct catalog_stats *stats, struct error *err)
 {
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &total->query, &st, err);
-    if (rc == 0)
-        rc = statement_step(st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &total->query);
+    int rc = statement_step(st, err);
     if (rc < 0)
         return rc;
     total->read(st, stats);
@@ -108,8 +106,8 @@ static int read_jobs(struct catalog_conn *conn, struct catalog_stats *stats, str
 {
     static const struct query by_state = {"count jobs",
                                           "SELECT state, count(*) FROM backup_jobs GROUP BY state"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &by_state, &st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &by_state);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         enum job_state state = job_state_from_word(statement_word(st));
         statement_expect(st, state != JOB_STATE_UNKNOWN);
@@ -190,10 +188,10 @@ int vm_figures_load(struct catalog_conn *conn, struct vm_figures **ret_rows, siz
         "                    CROSS JOIN backup_disks b ON b.id = d.snapshot_id "
         "              GROUP BY b.context_id) g ON g.context_id = c.id "
         " ORDER BY c.name"};
-    AUTO(statement_end) struct statement *st = NULL;
     AUTO_FREE struct vm_figures *rows = NULL;
     size_t count = 0, room = 0;
-    int rc = statement_begin(conn, &each, &st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         rc = GROW(rows, count, room, "VMs", err);
         if (rc < 0)
@@ -228,8 +226,8 @@ int failing_job_each(struct catalog_conn *conn,
         "                      AND n.state = 'completed' "
         "                      AND n.\"trigger\" <> 'pre_restore_safety')) "
         " ORDER BY f.id DESC"};
-    AUTO(statement_end) struct statement *st = NULL;
-    int rc = statement_begin(conn, &each, &st, err);
+    AUTO(statement_end) struct statement *st = statement_begin(conn, &each);
+    int rc = 0;
     while (rc == 0 && (rc = statement_step(st, err)) > 0)
         rc = fn(statement_int(st), arg, err);
     return rc;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The catalog as a database: creating, opening and refusing it, its leases and what they promise,
-// statements and errors.
+// and errors.
 #include "tests/unit/catalog_fixture.h"
 
 #include "catalog/schema.h"
@@ -484,83 +484,6 @@ static void test_rows_are_not_believed(void **state)
     assert_int_equal(disk_row.id, -1);
 }
 
-// --- statements
-
-static void test_statements_are_reused(void **state)
-{
-    struct fixture *fixture = *state;
-    static const struct query query = {"test", "SELECT ?1, ?2"};
-    struct statement *first = NULL, *second = NULL, *third = NULL;
-    assert_ok(statement_begin(fixture->conn, &query, &first, err));
-    assert_ok(statement_begin(fixture->conn, &query, &second, err));
-    assert_ptr_not_equal(first, second);
-    statement_bind_int(first, 1, 5);
-    statement_bind_text(second, 1, "hello", 6);
-    assert_int_equal(statement_step(first, NULL), 1);
-    assert_int_equal(statement_step(second, NULL), 1);
-    assert_int_equal(statement_int(first), 5);
-    assert_string_equal(statement_word(second), "hello");
-    statement_end(first);
-    statement_end(second);
-    assert_ok(statement_begin(fixture->conn, &query, &third, err));
-    assert_ptr_equal(first, third);
-    // Nothing is left of what the last user bound.
-    assert_int_equal(statement_step(third, NULL), 1);
-    assert_string_equal(statement_word(third), "");
-    assert_int_equal(statement_step(third, NULL), 0);
-    statement_end(third);
-}
-
-static void test_parameters_are_checked(void **state)
-{
-    struct fixture *fixture = *state;
-    static const struct query query = {"test", "SELECT ?1"};
-    AUTO(statement_end) struct statement *st = NULL;
-    assert_ok(statement_begin(fixture->conn, &query, &st, err));
-    statement_bind_text(st, 1, "12345", 5);
-    assert_refused(statement_step(st, err), -ENAMETOOLONG, "5 bytes is too long");
-    statement_end(st);
-    assert_ok(statement_begin(fixture->conn, &query, &st, err));
-    statement_bind_size(st, 1, UINT64_MAX);
-    assert_refused(statement_step(st, err), -EINVAL, "out of range");
-    statement_end(st);
-    assert_ok(statement_begin(fixture->conn, &query, &st, err));
-    statement_bind_int(st, 2, 1);
-    assert_refused(statement_step(st, err), -EIO, "catalog: test");
-}
-
-static int walk_again(const struct context_row *row, void *arg, struct error *err)
-{
-    struct fixture *fixture = arg;
-    int inner = 0;
-    int rc = context_each(fixture->conn, count_row, &inner, err);
-    struct context_row again;
-    if (rc == 0)
-        rc = context_get(fixture->conn, row->id, &again, err);
-    if (rc == 0 && (inner != 3 || strcmp(again.name, row->name) != 0))
-        rc = -EPROTO;
-    return rc;
-}
-
-static int stop_at_second(const struct context_row *row, void *arg, struct error *err)
-{
-    (void)err;
-    strcat(arg, row->name);
-    return strcmp(row->name, "b") == 0 ? 42 : 0;
-}
-
-static void test_walks_nest_and_stop(void **state)
-{
-    struct fixture *fixture = *state;
-    fixture_vm(fixture->conn, "c");
-    fixture_vm(fixture->conn, "a");
-    fixture_vm(fixture->conn, "b");
-    assert_ok(context_each(fixture->conn, walk_again, fixture, err));
-    char seen[8] = "";
-    assert_int_equal(context_each(fixture->conn, stop_at_second, seen, NULL), 42);
-    assert_string_equal(seen, "ab");
-}
-
 #define PLAIN(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 #define WRITING(test) cmocka_unit_test_setup_teardown(test, fixture_setup_writing, fixture_teardown)
 
@@ -588,9 +511,6 @@ int main(void)
         PLAIN(test_quick_check_finds_damage),
         WRITING(test_quick_check_finds_dangling_keys),
         WRITING(test_rows_are_not_believed),
-        WRITING(test_statements_are_reused),
-        WRITING(test_parameters_are_checked),
-        WRITING(test_walks_nest_and_stop),
     };
     return cmocka_run_group_tests_name("catalog", tests, NULL, NULL);
 }
