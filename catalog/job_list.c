@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // How jobs are read, found and listed, and their log. What changes a job is in job.c.
+#include "base/text.h"
 #include "catalog/job.h"
 #include "catalog/statement.h"
 
@@ -202,9 +203,8 @@ static void print_filter(FILE *sql, const struct job_filter *filter)
 // malloc'ed; NULL: out of memory.
 static char *list_sql(const struct job_filter *filter)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *sql = open_memstream(&text, &size);
+    AUTO(text_discard) struct text text = {0};
+    FILE *sql = text_begin(&text);
     if (!sql)
         return NULL;
     if (filter->limit) {
@@ -217,11 +217,7 @@ static char *list_sql(const struct job_filter *filter)
         print_filter(sql, filter);
     }
     fputs(" ORDER BY j.id", sql);
-    if (fclose(sql) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return text_end(&text) ? TAKE(text.data, NULL) : NULL;
 }
 
 int job_each(struct catalog_conn *conn, const struct job_filter *filter,

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +23,7 @@ struct orphan {
 struct findings {
     struct engine *engine;
     struct orphan *orphans; // jobs found running
-    char *text;             // sentences of the store, a line each
-    size_t len;
-    FILE *out;
+    struct text text;       // sentences of the store, a line each
 };
 
 static int sort_job(const struct job_row *row, void *arg, struct error *err)
@@ -64,7 +63,7 @@ static void report(const char *sentence, void *arg)
     struct findings *findings = arg;
 
     log_warning("start-up: %s", sentence);
-    fprintf(findings->out, "%s\n", sentence);
+    fprintf(findings->text.out, "%s\n", sentence);
 }
 
 static void describe(const struct job_row *row, char *text, size_t size)
@@ -142,7 +141,7 @@ static int end_orphans(struct findings *findings, struct error *err)
     DL_FOREACH(findings->orphans, orphan)
     {
         if (r == 0)
-            r = end_orphan(conn, &orphan->row, findings->text ? findings->text : "", err);
+            r = end_orphan(conn, &orphan->row, findings->text.data, err);
     }
     if (r == 0)
         r = catalog_write_commit(TAKE(conn, NULL), err);
@@ -155,11 +154,10 @@ int reconcile(struct engine *engine, struct error *err)
     struct orphan *orphan, *tmp;
     int r = 0;
 
-    findings.out = open_memstream(&findings.text, &findings.len);
-    if (!findings.out)
+    if (!text_begin(&findings.text))
         return error_set(err, -ENOMEM, "out of memory");
     r = store_reconcile(engine->repository.store, report, &findings, err);
-    if (fclose(findings.out) != 0 && r == 0)
+    if (!text_end(&findings.text) && r == 0)
         r = error_set(err, -ENOMEM, "out of memory");
     if (r == 0)
         r = find_active(&findings, err);
@@ -169,6 +167,6 @@ int reconcile(struct engine *engine, struct error *err)
     {
         free(orphan);
     }
-    free(findings.text);
+    text_discard(&findings.text);
     return r;
 }

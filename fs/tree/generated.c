@@ -5,6 +5,7 @@
 #include "fs/tree/generated.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "catalog/damage.h"
 #include "catalog/record_json.h"
 #include "fs/job/metrics.h"
@@ -50,6 +51,14 @@ static int print_json(json_t *json, char **ret_text, struct error *err)
     return 0;
 }
 
+static int end_text(struct text *text, char **ret_text, struct error *err)
+{
+    if (!text_end(text))
+        return out_of_memory(err);
+    *ret_text = TAKE(text->data, NULL);
+    return 0;
+}
+
 static int print_log_line(int64_t at, const char *line, void *arg, struct error *err)
 {
     char iso[CLOCK_ISO_SIZE];
@@ -60,19 +69,13 @@ static int print_log_line(int64_t at, const char *line, void *arg, struct error 
 
 static int print_log(struct catalog_conn *conn, int64_t job_id, char **ret_text, struct error *err)
 {
-    AUTO_FREE char *text = NULL;
-    size_t len = 0;
-    FILE *stream = open_memstream(&text, &len);
+    AUTO(text_discard) struct text text = {0};
+    FILE *out = text_begin(&text);
 
-    if (!stream)
+    if (!out)
         return out_of_memory(err);
-    int r = job_log_each(conn, job_id, print_log_line, stream, err);
-    if (fclose(stream) != 0 && r == 0)
-        r = out_of_memory(err);
-    if (r < 0)
-        return r;
-    *ret_text = TAKE(text, NULL);
-    return 0;
+    int r = job_log_each(conn, job_id, print_log_line, out, err);
+    return r < 0 ? r : end_text(&text, ret_text, err);
 }
 
 static int print_job_record(struct catalog_conn *conn, int64_t job_id, char **ret_text,
@@ -94,20 +97,14 @@ static int print_extent(const struct damage_extent *extent, void *arg, struct er
 static int print_damage(struct catalog_conn *conn, int64_t snapshot_id, char **ret_text,
                         struct error *err)
 {
-    AUTO_FREE char *text = NULL;
-    size_t len = 0;
-    FILE *stream = open_memstream(&text, &len);
+    AUTO(text_discard) struct text text = {0};
+    FILE *out = text_begin(&text);
 
-    if (!stream)
+    if (!out)
         return out_of_memory(err);
-    fputs("# bytes of the disk that cannot be read: offset, length, why\n", stream);
-    int r = damage_each(conn, snapshot_id, print_extent, stream, err);
-    if (fclose(stream) != 0 && r == 0)
-        r = out_of_memory(err);
-    if (r < 0)
-        return r;
-    *ret_text = TAKE(text, NULL);
-    return 0;
+    fputs("# bytes of the disk that cannot be read: offset, length, why\n", out);
+    int r = damage_each(conn, snapshot_id, print_extent, out, err);
+    return r < 0 ? r : end_text(&text, ret_text, err);
 }
 
 // What is made from rows alone.
