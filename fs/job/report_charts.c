@@ -108,7 +108,7 @@ struct span {
 
 static double place(const struct span *span, int64_t at)
 {
-    double part = (double)(at - span->from) / (double)(span->to - span->from);
+    double part = ((double)at - (double)span->from) / (double)(span->to - span->from);
 
     part = part < 0 ? 0 : part > 1 ? 1 : part;
     return EDGE + part * (100 - 2 * EDGE);
@@ -184,6 +184,9 @@ static struct span find_span(const struct chart_lane *lanes, size_t count, int64
         if (lanes[i].count && lanes[i].marks[0].at < span.from)
             span.from = lanes[i].marks[0].at;
     }
+    // A time that no clock has told is no reason for a chart without end.
+    if (span.from < 0)
+        span.from = 0;
     if (span.to - span.from < CLOCK_SECOND)
         span.from = span.to - CLOCK_SECOND;
     return span;
@@ -265,6 +268,8 @@ static struct scale find_scale(const struct chart_lane *lane)
     struct scale scale = {.low = (int)floor((least - 0.5) / 5) * 5,
                           .high = (int)ceil((most + 0.25) / 5) * 5};
     scale.low = scale.low < 0 ? 0 : scale.low;
+    scale.high = scale.high > 60 ? 60 : scale.high;
+    scale.low = scale.low > scale.high - 5 ? scale.high - 5 : scale.low;
     scale.step = scale.high - scale.low > 20 ? 10 : 5;
     return scale;
 }
@@ -273,7 +278,7 @@ static double level(const struct scale *scale, uint64_t bytes)
 {
     double part = (log_size(bytes) - scale->low) / (scale->high - scale->low);
 
-    part = part < 0 ? 0 : part;
+    part = part < 0 ? 0 : part > 1 ? 1 : part;
     return PLOT_BOTTOM - part * (PLOT_BOTTOM - PLOT_TOP);
 }
 

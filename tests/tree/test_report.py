@@ -314,6 +314,23 @@ def grow(case, vms, snapshots, jobs):
     db.close()
 
 
+def test_figures_beyond_reason(case):
+    """Times and sizes that no backup leaves, in a catalog that somebody has damaged, end nothing."""
+    case.start()
+    case.add("web1", vda=make_disk(case.dir / "vda.raw", MIB, [(0, 64 * KIB)]))
+    for _ in range(4):
+        case.backup("web1")
+    case.umount()
+    with sqlite3.connect(case.repo / "catalog.db", timeout=60) as db:
+        for number, (taken, size) in enumerate(((-2**63, 0), (2**63 - 1, 2**61), (1, 2**61), (-1, 1)), 1):
+            db.execute("UPDATE backup_disks SET taken_at = ?, data_bytes = ?, new_bytes = ? WHERE id = ?",
+                       (taken, size, size, number))
+    db.close()
+    case.mount()
+    check("2.0 EiB" in "".join(titles(read_page(case))) or "2048.0 PiB" in "".join(titles(read_page(case))),
+          "the sizes are told")
+
+
 @each({"a chain of 1,000": (1, 1000, 2000), "120 VMs": (120, 30, 300)})
 def test_bounded(case, shape):
     """The page shows the newest, says how many there are, and stays small."""
