@@ -30,6 +30,7 @@ struct job_run {
     struct pool *pool;     // its own workers; borrowed by an inner job from the outer
     struct job_run *outer; // stops when that one does; outlives this one's work. NULL: none
 
+    bool begun;              // its record says running; for its own thread
     atomic_bool cancel;      // somebody asked for it
     atomic_bool interrupted; // the repository is closing
     atomic_uint_fast64_t done_bytes, total_bytes;

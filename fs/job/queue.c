@@ -91,6 +91,7 @@ static void run_job(struct engine *engine, struct job_run *run)
     } else if (r < 0) {
         queue_end_job(engine, run, r, error_message(&err));
     } else {
+        run->begun = true;
         events_post(engine->events, ENGINE_JOB_STATE, run->job_id);
         if (job->kind == JOB_RESTORE)
             restore_job(engine, run, job);
@@ -424,11 +425,16 @@ void queue_tell_end(struct engine *engine, struct job_run *run)
 static void note_unrecorded(struct engine *engine, struct job_run *run, const char *state,
                             const char *reason, const struct error *why)
 {
+    // What has not begun is pending in its record (see sort_job() in reconcile.c).
+    static const char not_begun[] =
+        "; a pending one runs with the next mount, unless it is a restore";
+
     pthread_mutex_lock(&engine->lock);
     engine->unrecorded_job = run->job_id;
     error_clear(&engine->unrecorded);
-    error_set(&engine->unrecorded, why->code, "%.600s%sit is %s, but that is not recorded: %.300s",
-              reason, *reason ? "; " : "", state, error_message(why));
+    error_set(&engine->unrecorded, why->code,
+              "%.500s%sit is %s, but that is not recorded: %.300s%s", reason, *reason ? "; " : "",
+              state, error_message(why), run->begun ? "" : not_begun);
     engine->end_count++;
     pthread_cond_broadcast(&engine->ended);
     pthread_mutex_unlock(&engine->lock);

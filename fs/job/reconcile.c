@@ -22,7 +22,7 @@ struct orphan {
 
 struct findings {
     struct engine *engine;
-    struct orphan *orphans; // jobs found running
+    struct orphan *orphans; // jobs that nobody will go on with
     struct text text;       // sentences of the store, a line each
 };
 
@@ -30,9 +30,13 @@ static int sort_job(const struct job_row *row, void *arg, struct error *err)
 {
     struct findings *findings = arg;
 
-    if (row->state == JOB_PENDING && findings->engine->leave_pending)
+    // A backup that was asked for is answered, however late. A restore is not: what it would write
+    // over may be in use again by now, and who asked for it was told that it failed.
+    bool resumes = row->state == JOB_PENDING && row->kind != JOB_RESTORE;
+
+    if (resumes && findings->engine->leave_pending)
         return 0;
-    if (row->state == JOB_PENDING) {
+    if (resumes) {
         struct pending_job *place = queue_place(err);
         if (!place)
             return -ENOMEM;
@@ -86,7 +90,11 @@ static void describe(const struct job_row *row, char *text, size_t size)
                  "stored is kept for the next run");
         return;
     }
-    if (row->restore_safety_job)
+    if (row->state == JOB_PENDING)
+        snprintf(text, size,
+                 "interrupted: the process that was to run it ended before it had begun; nothing "
+                 "was written, and it may be asked for again");
+    else if (row->restore_safety_job)
         snprintf(text, size,
                  "interrupted: the process that ran it ended before the job did; %.300s may be "
                  "partly written, and "

@@ -77,7 +77,9 @@ class Restore(Scenario):
 
     def before(self, trial):
         if not self.new:
-            shutil.copyfile(trial.world.held, trial.target)
+            # By a process of its own: a file that is open here while another thread forks is open
+            # in that child too, for a moment, and then the target is in use.
+            subprocess.run(["cp", trial.world.held, trial.target], check=True, timeout=60)
 
     def command(self, trial):
         return ["restore", trial.repo, trial.world.oldest, trial.target, *self.options]
