@@ -441,6 +441,23 @@ def test_cancel_during_the_safety_backup(case):
     eq(digest(case.dir / "target.raw"), before, "the target")
 
 
+def test_one_that_had_not_begun_is_not_begun_later(case):
+    """It waits behind a backup when the daemon dies: the next owner goes on with backups alone."""
+    image, snapshot = backed_up(case, fault="source-read=sleep-500")
+    target, before = differing(case, image)
+    case.request(case.vm("web1") / "backup", "full")
+    restore = case.request_restore(snapshot, target)
+    eq(case.state(restore), "pending", "the restore behind the backup")
+    case.crash()
+    case.mount()
+    case.daemon.allow_errors("interrupted")
+    case.settle()
+    eq(case.state(restore), "failed", "the restore")
+    reason = case.job(restore)["reason"]
+    check("before it had begun; nothing was written" in reason, reason)
+    case.expect_same(target, before)
+
+
 def test_backup_and_restore_of_a_vm_take_turns(case):
     """The restore is a job of the VM like any other: one at a time."""
     image, snapshot = backed_up(case, fault="restore-write=sleep-100")
