@@ -69,19 +69,17 @@ static int each_mount(bool (*fn)(const struct mount_point *mount, void *arg), vo
     AUTO_FREE struct mount_point *mount = malloc(sizeof(*mount));
     AUTO_FREE char *line = NULL;
     size_t room = 0;
-    FILE *table = fopen("/proc/self/mountinfo", "re");
+    FILE *table = mount ? fopen("/proc/self/mountinfo", "re") : NULL;
+    bool found = false;
 
-    if (!mount || !table) {
-        if (table)
-            fclose(table);
-        return error_set(err, mount ? -errno : -ENOMEM, "cannot read /proc/self/mountinfo");
-    }
-    while (getline(&line, &room, table) > 0) {
-        if (parse_line(line, mount) && fn(mount, arg))
-            break;
-    }
+    if (!table)
+        return error_set_errno(err, mount ? -errno : -ENOMEM, "cannot read /proc/self/mountinfo");
+    // Only errno tells the end of the table from want of memory.
+    while (!found && (errno = 0, getline(&line, &room, table) > 0))
+        found = parse_line(line, mount) && fn(mount, arg);
+    int code = found ? 0 : -errno;
     fclose(table);
-    return 0;
+    return code < 0 ? error_set_errno(err, code, "cannot read /proc/self/mountinfo") : 0;
 }
 
 struct path_search {

@@ -53,6 +53,15 @@ __attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level l
         log_debug("libfuse: %s", text);
 }
 
+// What libfuse refused, by its last complaint (`otherwise` when it made none). Want of memory it
+// only complains of in its own words, or leaves in errno.
+static int refused(struct error *err, int code, const char *what, const char *otherwise)
+{
+    if (errno == ENOMEM || strstr(last_complaint, "alloc"))
+        return error_set(err, -ENOMEM, "%s: out of memory", what);
+    return error_set(err, code, "%s: %s", what, last_complaint[0] ? last_complaint : otherwise);
+}
+
 // --- mounting
 
 static int make_options(const struct place *place, const struct tree_mount_options *options,
@@ -90,11 +99,14 @@ static int session_new(const struct place *place, const struct tree_mount_option
         fuse_opt_free_args(&args);
         return error_set(err, -ENOMEM, "out of memory");
     }
+    errno = 0;
     struct fuse_session *session =
         fuse_session_new(&args, &tree_operations, sizeof(tree_operations), tree);
-    fuse_opt_free_args(&args);
     if (!session)
-        return error_set(err, -EINVAL, "cannot make a FUSE session: %s", last_complaint);
+        r = refused(err, -EINVAL, "cannot make a FUSE session", "libfuse does not say why");
+    fuse_opt_free_args(&args);
+    if (r < 0)
+        return r;
     *ret_session = session;
     return 0;
 }
@@ -103,15 +115,20 @@ static int session_mount(struct fuse_session *session, const struct place *place
                          struct error *err)
 {
     AUTO_FREE struct mount_point *mount = malloc(sizeof(*mount));
+    char what[PATH_MAX + 32];
 
     if (!mount)
         return error_set(err, -ENOMEM, "out of memory");
+    snprintf(what, sizeof(what), "cannot mount on %s", place->mountpoint);
     errno = 0;
     if (fuse_session_mount(session, place->mountpoint) != 0)
-        return error_set(err, errno == EACCES || errno == EPERM ? -EPERM : -EIO,
-                         "cannot mount on %s: %s", place->mountpoint,
-                         last_complaint[0] ? last_complaint : "refused (see fusermount3)");
+        return refused(err, errno == EACCES || errno == EPERM ? -EPERM : -EIO, what,
+                       "refused (see fusermount3)");
     int r = mount_point_find(place->mountpoint, mount, err);
+    if (r == -ENOENT) { // it said that all is well
+        error_clear(err);
+        r = refused(err, r, what, "nothing is mounted there");
+    }
     if (r < 0) {
         fuse_session_unmount(session);
         return r;
@@ -129,7 +146,11 @@ static int run_loop(struct fuse_session *session, struct error *err)
         return error_set(err, -ENOMEM, "out of memory");
     fuse_loop_cfg_set_clone_fd(config, 1);
     fuse_loop_cfg_set_max_threads(config, LOOP_THREADS);
+    errno = 0;
     int r = fuse_session_loop_mt(session, config);
+    // It could not start; errno may say why.
+    if (r == -1)
+        r = errno ? -errno : -ENOMEM;
     fuse_loop_cfg_destroy(config);
     // A lazy unmount cuts the connection off; that is an end, not a failure.
     if (r == -ECONNABORTED || r == -ENODEV)

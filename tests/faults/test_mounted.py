@@ -19,7 +19,8 @@ from world import HANG_SECONDS, Outcome, environment
 
 # What a read or a listing may answer when a call behind it has failed.
 ANSWERS = {errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.EAGAIN, errno.ENOLCK,
-           errno.EINTR, errno.ENOTCONN, errno.ECONNABORTED, errno.EROFS, errno.EBUSY}
+           errno.EINTR, errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNREFUSED, errno.EROFS,
+           errno.EBUSY}
 
 
 def is_mounted(point):
@@ -35,7 +36,12 @@ def wait_mounted(point, daemon):
     return False
 
 
-def read_right(path, raw):
+def is_answer(error, point):
+    """A daemon that had to end took its mount away: what is behind it holds nothing."""
+    return error.errno in ANSWERS or error.errno == errno.ENOENT and not is_mounted(point)
+
+
+def read_right(point, path, raw):
     """None, or what is wrong with what is read."""
     try:
         with open(path, "rb", buffering=0) as served:
@@ -43,7 +49,7 @@ def read_right(path, raw):
             while more := served.read(1 << 20):
                 data += more
     except OSError as error:
-        return None if error.errno in ANSWERS else f"reading {path}: {error}"
+        return None if is_answer(error, point) else f"reading {path}: {error}"
     return None if data == raw.read_bytes() else f"{path} reads as other bytes"
 
 
@@ -53,11 +59,11 @@ def use(trial, point):
         for folder in (point, point / "vms" / "web1" / "vda", point / "jobs"):
             os.listdir(folder)
     except OSError as error:
-        if error.errno not in ANSWERS:
+        if not is_answer(error, point):
             return f"listing: {error}"
     expected = sorted(trial.world.expected.items())
     for path, raw in (expected[0], expected[-1]):
-        wrong = read_right(point / "vms" / path / "disk.raw", raw)
+        wrong = read_right(point, point / "vms" / path / "disk.raw", raw)
         if wrong:
             return wrong
     return None
