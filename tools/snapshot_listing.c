@@ -3,6 +3,7 @@
 // The snapshots that `backtree list` shows.
 #include "tools/snapshot_listing.h"
 
+#include "base/grow.h"
 #include "catalog/record_json.h"
 
 #include <stdio.h>
@@ -100,27 +101,14 @@ static bool listed_fill(struct listed_snapshot *item, const struct snapshot_row 
     return item->state && (item->json || !json);
 }
 
-static int listing_grow(struct snapshot_listing *listing)
-{
-    if (listing->count < listing->room)
-        return 0;
-    size_t room = listing->room ? 2 * listing->room : 64;
-    struct listed_snapshot *items = reallocarray(listing->items, room, sizeof(*items));
-    if (!items)
-        return -ENOMEM;
-    listing->items = items;
-    listing->room = room;
-    return 0;
-}
-
 static int listing_add(const struct snapshot_row *row, void *arg, struct error *err)
 {
     struct collector *collector = arg;
     struct snapshot_listing *listing = collector->listing;
     if (!listed_wanted(collector->filter, row))
         return 0;
-    if (listing_grow(listing) < 0)
-        return error_set_errno(err, -ENOMEM, "cannot list snapshots");
+    if (GROW(listing->items, listing->count, listing->room, "snapshots", err) < 0)
+        return -ENOMEM;
     if (!listed_fill(&listing->items[listing->count++], row, collector->filter->json))
         return error_set_errno(err, -ENOMEM, "cannot list snapshots");
     return 0;

@@ -3,6 +3,7 @@
 // The tree that `backtree list` and `show` draw.
 #include "tools/snapshot_tree.h"
 
+#include "base/grow.h"
 #include "tools/human.h"
 
 #include <inttypes.h>
@@ -82,19 +83,6 @@ struct snapshot_tree *snapshot_tree_free(struct snapshot_tree *tree)
     return NULL;
 }
 
-static int snapshot_tree_grow(struct snapshot_tree *tree)
-{
-    if (tree->count < tree->room)
-        return 0;
-    size_t room = tree->room ? 2 * tree->room : 64;
-    struct tree_line *lines = reallocarray(tree->lines, room, sizeof(*lines));
-    if (!lines)
-        return -ENOMEM;
-    tree->lines = lines;
-    tree->room = room;
-    return 0;
-}
-
 static bool copy_text(const char *text, char **ret_copy)
 {
     *ret_copy = strdup(text ? text : "");
@@ -120,7 +108,7 @@ int snapshot_tree_add(struct snapshot_tree *tree, const struct snapshot_tree_lin
                       struct error *err)
 {
     struct tree_line copy;
-    if (snapshot_tree_grow(tree) < 0)
+    if (GROW(tree->lines, tree->count, tree->room, "lines", NULL) < 0)
         return error_set_errno(err, -ENOMEM, "cannot list %s", line->path);
     if (!tree_line_copy(&copy, line)) {
         tree_line_free(&copy);

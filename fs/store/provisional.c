@@ -3,6 +3,7 @@
 // Dropping the packs of a cancelled job. Keeps no state.
 #include "fs/store/store_members.h"
 
+#include "base/grow.h"
 #include "catalog/pack_index.h"
 
 struct pack_list {
@@ -14,15 +15,8 @@ static int collect_pack(const struct pack_row *row, void *arg, struct error *err
 {
     struct pack_list *list = arg;
 
-    if (list->count == list->room) {
-        size_t room = list->room ? list->room * 2 : 64;
-        struct pack_row *rows = realloc(list->rows, room * sizeof(*rows));
-
-        if (!rows)
-            return error_set(err, -ENOMEM, "out of memory for a list of packs");
-        list->rows = rows;
-        list->room = room;
-    }
+    if (GROW(list->rows, list->count, list->room, "a list of packs", err) < 0)
+        return -ENOMEM;
     list->rows[list->count++] = *row;
     return 0;
 }

@@ -3,24 +3,27 @@
 // The table of streams: sixteen positions, the one used longest ago gives way to a new one.
 #include "fs/store/read_streams.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #define LARGE (128u * 1024)        // a read that no database makes at a random place
 #define SLACK (4u * 1024 * 1024)   // how far large reads overtake one another
-#define WINDOW_FIRST (512u * 1024) //
+#define WINDOW_FIRST (512u * 1024) // of what is decoded ahead
 #define RUN_LARGE 2
 #define RUN_SMALL 4
 
-static int continues(const struct read_stream *stream, uint64_t offset, uint64_t len)
+static bool continues(const struct read_stream *stream, uint64_t offset, uint64_t len)
 {
     if (stream->used == 0)
-        return 0;
+        return false;
     if (offset == stream->next)
-        return 1;
+        return true;
     return len >= LARGE && offset < stream->next + SLACK && offset + SLACK >= stream->next;
 }
 
 static struct read_stream *find(struct read_streams *streams, uint64_t offset, uint64_t len)
 {
-    struct read_stream *best = 0;
+    struct read_stream *best = NULL;
 
     for (unsigned i = 0; i < READ_STREAMS; i++) {
         struct read_stream *stream = &streams->streams[i];

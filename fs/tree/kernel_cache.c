@@ -3,6 +3,7 @@
 // The kernel's view of the tree; see kernel_cache.h.
 #include "fs/tree/kernel_cache.h"
 
+#include "base/grow.h"
 #include "base/log.h"
 #include "fs/tree/tree_state.h"
 
@@ -227,14 +228,8 @@ struct dropped_names {
 
 static int add_dropped(struct dropped_names *names, struct node parent, const char *name)
 {
-    if (names->count == names->room) {
-        size_t room = names->room ? 2 * names->room : 64;
-        struct dropped *grown = reallocarray(names->list, room, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM; // seen for a second more
-        names->list = grown;
-        names->room = room;
-    }
+    if (GROW(names->list, names->count, names->room, "names", NULL) < 0)
+        return -ENOMEM; // seen for a second more
     struct dropped *dropped = &names->list[names->count++];
     dropped->parent_ino = node_to_ino(parent);
     snprintf(dropped->name, sizeof(dropped->name), "%s", name);
