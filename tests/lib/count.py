@@ -5,7 +5,8 @@
 
 Each TAP point is a case. A program that ended badly without a point that says so (a crash, a
 time-out, fewer points than planned) is a failed case of its own, and so is a run that failed
-although every case passed. Exit status 0 only when something ran and nothing failed.
+although every case passed. What failed is named, with the last of what it told about itself, in
+lines that begin with "FAILED". Exit status 0 only when something ran and nothing failed.
 """
 import json
 import re
@@ -13,6 +14,21 @@ import sys
 
 POINT = re.compile(r"^(not )?ok\b[^#\n]*(?:#\s*(SKIP|TODO)\b)?", re.I | re.M)
 PLAN = re.compile(r"^1\.\.(\d+)", re.M)
+TOLD_LINES = 25
+
+
+def tell(name, text):
+    """What failed and why: the end of the diagnostic lines that follow the point."""
+    print(f"FAILED {name}")
+    for line in text.rstrip().splitlines()[-TOLD_LINES:]:
+        print(f"FAILED     {line}")
+
+
+def diagnosis(text, point):
+    """The lines behind a point that are not the next point's."""
+    after = text[point.end():].partition("\n")[2]
+    following = POINT.search(after)
+    return after[: following.start()] if following else after
 
 
 def count_program(record):
@@ -24,6 +40,8 @@ def count_program(record):
             skipped += 1
         elif point.group(1):
             failed += 1
+            line = text[point.start():].partition("\n")[0]
+            tell(f"{record['name']}: {line}", diagnosis(text, point))
         else:
             passed += 1
     planned = sum(int(n) for n in PLAN.findall(text))
@@ -32,10 +50,10 @@ def count_program(record):
         skipped += 1
     elif result not in ("OK", "SKIP", "EXPECTEDFAIL") and not failed:
         failed += 1
-        print(f"{record['name']}: {result}")
+        tell(f"{record['name']}: {result}", record.get("stderr") or text)
     elif planned > passed + failed + skipped:
         failed += 1
-        print(f"{record['name']}: {planned} cases planned, {passed + failed + skipped - 1} told")
+        tell(f"{record['name']}: {planned} cases planned, {passed + failed + skipped - 1} told", "")
     elif result == "OK" and not passed + failed + skipped:
         passed += 1  # no TAP: the program is the case
     return passed, failed, skipped
@@ -54,7 +72,7 @@ def main(status, path):
     passed, failed, skipped = totals
     if failed == 0 and (int(status) != 0 or passed == 0):
         failed = 1
-        print("the run failed although no case did" if passed else "nothing ran")
+        print("FAILED the run, although no case did" if passed else "FAILED: nothing ran")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 0 if failed == 0 else 1
 
