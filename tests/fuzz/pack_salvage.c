@@ -4,9 +4,9 @@
 // is made right wherever the mark of a record is, so that forged records are reached: 1 the pack's
 // header, 2 checksums of records, 4 ids of those that are stored as they are.
 //
-// Against a model: of the records from the front to the first damaged header every id is found;
-// behind it only chunks and map nodes that prove their id. Nothing overlaps, no id is found twice,
-// and what is found and what is lost fits into the file.
+// Against a model: of the records from the front to the first damaged header every id is found, but
+// for deltas that do not tell their base; behind it only chunks and map nodes that prove their id.
+// Nothing overlaps, no id is found twice, and what is found and what is lost fits into the file.
 #include "base/bytes.h"
 #include "fs/store/pack_scan.h"
 #include "fs/store/store_members.h"
@@ -80,6 +80,19 @@ static bool has_id(const struct pack_content *content, const struct digest *id)
     return count == 1;
 }
 
+// A delta is lost when its payload, which names its base, is not whole or names none.
+static bool tells_base(size_t at, const struct record_header *header)
+{
+    const uint8_t *payload = pack + at + PACK_RECORD_HEADER_SIZE;
+    struct digest base;
+
+    if (header->codec != CODEC_DELTA)
+        return true;
+    base = record_base(header->codec, payload, header->stored_length);
+    return pack_checksum(payload, header->stored_length) == header->payload_checksum &&
+           !digest_is_zero(&base) && !digest_equal(&base, &header->id);
+}
+
 // Where the records end that follow from one another; each of their ids must be found.
 static size_t check_in_step(const struct pack_content *content)
 {
@@ -87,7 +100,7 @@ static size_t check_in_step(const struct pack_content *content)
     size_t at = PACK_HEADER_SIZE;
 
     for (size_t end; at < pack_size && (end = record_end(at, &header)) > 0; at = end)
-        MUST(has_id(content, &header.id));
+        MUST(has_id(content, &header.id) || !tells_base(at, &header));
     return at;
 }
 
