@@ -30,6 +30,16 @@ def expect_failed(case, job, says, disk_says=None):
     return info
 
 
+def begin_reading(case, image):
+    """A backup of the image that takes its time, and has opened and begun to read it."""
+    case.start(fault="source-read=sleep-500")
+    case.add("web1", vda=image)
+    job = case.request(case.vm("web1") / "backup")
+    within(10, lambda: int((case.job_dir(job) / "progress").read_text().split()[0]) > 0,
+           "the source is being read")
+    return job
+
+
 def test_source_is_gone(case):
     image = one_vm(case)
     case.backup("web1")
@@ -54,10 +64,7 @@ def test_source_became_a_folder(case):
 
 def test_source_is_truncated_while_it_is_read(case):
     image = make_scattered_disk(case.dir / "vda.raw", 20)
-    case.start(fault="source-read=sleep-500")
-    case.add("web1", vda=image)
-    job = case.request(case.vm("web1") / "backup")
-    case.wait_state(job, "running")
+    job = begin_reading(case, image)
     os.truncate(image, 16 * MIB + 100)
     info = expect_failed(case, job, str(image))
     eq(case.snapshots("web1", "vda"), [], "snapshots")
@@ -68,10 +75,7 @@ def test_source_is_truncated_while_it_is_read(case):
 def test_source_grows_while_it_is_read(case):
     """Another size than at the start: no snapshot that pretends to be the disk."""
     image = make_scattered_disk(case.dir / "vda.raw", 12)
-    case.start(fault="source-read=sleep-500")
-    case.add("web1", vda=image)
-    job = case.request(case.vm("web1") / "backup")
-    case.wait_state(job, "running")
+    job = begin_reading(case, image)
     os.truncate(image, 300 * MIB)
     expect_failed(case, job, str(image))
     case.remount()
