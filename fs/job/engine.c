@@ -52,6 +52,7 @@ int engine_open(const char *repo_dir, const struct engine_options *options,
     pthread_cond_init(&engine->work, NULL);
     pthread_cond_init(&engine->ended, NULL);
     damage_notes_init(&engine->damage_notes);
+    snapshot_holds_init(&engine->holds);
 
     int r = repository_open_owner(repo_dir, options->command, options->mountpoint, &store_options,
                                   &engine->repository, ret_owner, err);
@@ -78,6 +79,7 @@ struct engine *engine_close(struct engine *engine)
     pthread_cond_destroy(&engine->work);
     pthread_cond_destroy(&engine->ended);
     damage_notes_deinit(&engine->damage_notes);
+    snapshot_holds_deinit(&engine->holds);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
     return NULL;

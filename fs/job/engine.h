@@ -76,9 +76,17 @@ int engine_remove_disk(struct engine *engine, int64_t disk_id, struct error *err
 
 // --- snapshots
 
-// Keeps a snapshot from being forgotten while it is read. Pair with engine_release_snapshot().
+// Keeps a snapshot from being forgotten while it is read. -ENOENT when it is forgotten already,
+// -EBUSY while that happens. Pair with engine_release_snapshot().
 int engine_hold_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err);
 void engine_release_snapshot(struct engine *engine, int64_t snapshot_id);
+
+// What engine_hold_snapshot() began is from now on the hold of an open file, which has an image of
+// the snapshot open (image_open()): engine_forget_snapshot() is refused, a policy forgets it all
+// the same, and its content stays as long as the image does. Pair with engine_release_file(), after
+// the image was closed.
+void engine_hold_by_file(struct engine *engine, int64_t snapshot_id);
+void engine_release_file(struct engine *engine, int64_t snapshot_id);
 
 // -EPERM while protected, -EBUSY while held or used by a job that is pending or running.
 int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err);

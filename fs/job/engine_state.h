@@ -16,13 +16,12 @@
 #include "fs/job/engine.h"
 #include "fs/job/events.h"
 #include "fs/job/job_run.h"
+#include "fs/job/snapshot_holds.h"
 
 struct pending_job {
     int64_t job_id, lane;
     struct pending_job *prev, *next;
 };
-
-struct held_snapshot;
 
 struct engine {
     struct repository repository;
@@ -35,6 +34,7 @@ struct engine {
     unsigned vm_jobs_max; // that run at once; there are more threads, so that upkeep has one too
 
     struct damage_notes damage_notes; // has a lock of its own
+    struct snapshot_holds holds;      // likewise
 
     pthread_mutex_t lock;
     // guarded by lock
@@ -44,7 +44,6 @@ struct engine {
     bool stopping;
     struct pending_job *pending; // oldest first
     struct job_run *runs;
-    struct held_snapshot *held; // uthash by snapshot id
     // The last job whose end a command gave up recording, and why; 0: none.
     int64_t unrecorded_job;
     struct error unrecorded;
@@ -98,10 +97,6 @@ void queue_tell_end(struct engine *engine, struct job_run *run);
 struct job_run *queue_new_inner(struct job_run *outer, struct error *err);
 void queue_begin_inner(struct engine *engine, struct job_run *run, int64_t job_id);
 void queue_end_inner(struct engine *engine, struct job_run *run);
-
-// registry.c: an exclusive hold on a snapshot that is about to be forgotten: -EBUSY while somebody
-// reads it. Ended by engine_release_snapshot(). May be called under a catalog lease.
-int registry_hold_to_forget(struct engine *engine, int64_t snapshot_id, struct error *err);
 
 // reconcile.c
 int reconcile(struct engine *engine, struct error *err);

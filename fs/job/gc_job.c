@@ -89,6 +89,7 @@ static void record_figures(struct engine *engine, struct job_run *run,
     const struct upkeep_figure figures[] = {
         {"dry_run", dry_run},
         {"snapshots", (int64_t)result->snapshots},
+        {"forgotten_open", (int64_t)result->forgotten_open},
         {"packs", (int64_t)result->packs},
         {"live_bytes", (int64_t)result->live_bytes},
         {"dead_bytes", (int64_t)result->dead_bytes},
@@ -113,6 +114,10 @@ static void log_result(const struct collecting *collecting, const struct gc_resu
     if (collecting->sentences > SENTENCES_LOGGED)
         job_run_log(collecting->run, "%" PRIu64 " more findings are not listed",
                     collecting->sentences - SENTENCES_LOGGED);
+    if (result->forgotten_open > 0)
+        job_run_log(collecting->run,
+                    "%" PRIu64 " forgotten snapshots stay until their open files are closed",
+                    result->forgotten_open);
     if (result->packs_passed_over > 0)
         job_run_log(collecting->run, "%" PRIu64 " packs were to go and are needed: they stay",
                     result->packs_passed_over);

@@ -76,7 +76,7 @@ static int take(struct prune *prune, size_t i, struct error *err)
 
     if (is_awaited(prune, id))
         return 0;
-    int r = registry_hold_to_forget(prune->engine, id, NULL);
+    int r = snapshot_hold_to_forget(&prune->engine->holds, id, true, NULL);
     if (r == -EBUSY)
         return 0;
     if (r < 0)
@@ -135,6 +135,15 @@ static int forget(struct prune *prune, struct catalog_conn *conn, struct error *
     return r;
 }
 
+static void log_forgotten(struct prune *prune, const struct prune_item *item)
+{
+    if (snapshot_is_open(&prune->engine->holds, item->snapshot.id))
+        job_run_log(prune->run, "forgotten %s; files of it are open, and read on until they close",
+                    item->path);
+    else
+        job_run_log(prune->run, "forgotten %s", item->path);
+}
+
 // Each that is forgotten, but not each that is kept: a policy that keeps thousands would write as
 // many lines every day, for ever.
 static void log_verdicts(struct prune *prune)
@@ -145,7 +154,7 @@ static void log_verdicts(struct prune *prune)
     for (size_t i = 0; i < prune->plan.count; i++) {
         const struct prune_item *item = &prune->plan.items[i];
         if (prune->held[i])
-            job_run_log(prune->run, "forgotten %s", item->path);
+            log_forgotten(prune, item);
         else if (!item->verdict.keep)
             job_run_log(prune->run, "kept %s: %s", item->path, IN_USE);
         else if (++kept <= KEPT_LOGGED)
@@ -195,7 +204,8 @@ static void release(struct prune *prune)
 {
     for (size_t i = 0; prune->held && i < prune->plan.count; i++)
         if (prune->held[i])
-            engine_release_snapshot(prune->engine, prune->plan.items[i].snapshot.id);
+            snapshot_release(&prune->engine->holds, prune->plan.items[i].snapshot.id,
+                             HOLD_FORGETTING);
     free(prune->held);
     free(prune->restored);
     prune_plan_deinit(&prune->plan);

@@ -5,8 +5,9 @@
 // forgotten. The job's log names every snapshot with the rule that keeps it, or that it was
 // forgotten. Space comes back with garbage collection, which is not done here.
 //
-// A snapshot that is in use (a file of it is open, a restore of it waits) is passed over this time;
-// the log says so.
+// A snapshot that a restore reads or waits for is passed over this time; the log says so. Open
+// files keep nothing from being forgotten: what they read stays until they are closed
+// (engine_hold_by_file()).
 #ifndef FS_JOB_PRUNE_H
 #define FS_JOB_PRUNE_H
 

@@ -8,7 +8,6 @@
 #include "fs/job/retention.h"
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/name.h"
 #include "catalog/snapshot.h"
 #include "fs/source/source.h"
@@ -16,13 +15,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-struct held_snapshot {
-    int64_t snapshot_id;
-    unsigned count;
-    bool forgetting; // the one that forgets it has the entry to itself
-    UT_hash_handle hh;
-};
 
 // Opens the source to see that it can be read and how large it is.
 static int discover(const char *source, uint64_t *ret_capacity, struct error *err)
@@ -327,65 +319,16 @@ int engine_remove_disk(struct engine *engine, int64_t disk_id, struct error *err
     return r;
 }
 
-static struct held_snapshot *find_hold(struct engine *engine, int64_t snapshot_id)
-{
-    struct held_snapshot *held = NULL;
-
-    HASH_FIND(hh, engine->held, &snapshot_id, sizeof(snapshot_id), held);
-    return held;
-}
-
-static int add_hold(struct engine *engine, int64_t snapshot_id, bool forgetting)
-{
-    struct held_snapshot *held = find_hold(engine, snapshot_id);
-
-    if (held && (forgetting || held->forgetting))
-        return -EBUSY;
-    if (!held) {
-        held = calloc(1, sizeof(*held));
-        if (!held)
-            return -ENOMEM;
-        held->snapshot_id = snapshot_id;
-        held->forgetting = forgetting;
-        HASH_ADD(hh, engine->held, snapshot_id, sizeof(held->snapshot_id), held);
-        if (!held->hh.tbl) {
-            free(held);
-            return -ENOMEM;
-        }
-    }
-    held->count++;
-    return 0;
-}
-
-static int hold(struct engine *engine, int64_t snapshot_id, bool forgetting, struct error *err)
-{
-    pthread_mutex_lock(&engine->lock);
-    int r = add_hold(engine, snapshot_id, forgetting);
-    pthread_mutex_unlock(&engine->lock);
-    if (r == -ENOMEM)
-        return error_set(err, r, "out of memory");
-    if (r < 0 && forgetting)
-        return error_set(err, r, "the snapshot is in use: a file of it is open or a job reads it");
-    if (r < 0)
-        return error_set(err, r, "the snapshot is being forgotten");
-    return 0;
-}
-
-int registry_hold_to_forget(struct engine *engine, int64_t snapshot_id, struct error *err)
-{
-    return hold(engine, snapshot_id, true, err);
-}
-
 int engine_hold_snapshot(struct engine *engine, int64_t snapshot_id, struct error *err)
 {
     AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
-    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     int r = row ? 0 : error_set(err, -ENOMEM, "out of memory");
 
     if (r == 0)
-        r = hold(engine, snapshot_id, false, err);
+        r = snapshot_hold_to_read(&engine->holds, snapshot_id, err);
     if (r < 0)
         return r;
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     r = catalog_read_begin(engine->repository.catalog, &conn, err);
     if (r == 0)
         r = snapshot_get(conn, snapshot_id, row, err);
@@ -398,13 +341,17 @@ int engine_hold_snapshot(struct engine *engine, int64_t snapshot_id, struct erro
 
 void engine_release_snapshot(struct engine *engine, int64_t snapshot_id)
 {
-    pthread_mutex_lock(&engine->lock);
-    struct held_snapshot *held = find_hold(engine, snapshot_id);
-    if (held && --held->count == 0) {
-        HASH_DEL(engine->held, held);
-        free(held);
-    }
-    pthread_mutex_unlock(&engine->lock);
+    snapshot_release(&engine->holds, snapshot_id, HOLD_READER);
+}
+
+void engine_hold_by_file(struct engine *engine, int64_t snapshot_id)
+{
+    snapshot_hold_by_file(&engine->holds, snapshot_id);
+}
+
+void engine_release_file(struct engine *engine, int64_t snapshot_id)
+{
+    snapshot_release(&engine->holds, snapshot_id, HOLD_FILE);
 }
 
 struct restore_search {
@@ -515,13 +462,13 @@ int engine_forget_snapshot(struct engine *engine, int64_t snapshot_id, struct er
     int r = row ? 0 : error_set(err, -ENOMEM, "out of memory");
 
     if (r == 0)
-        r = hold(engine, snapshot_id, true, err);
+        r = snapshot_hold_to_forget(&engine->holds, snapshot_id, false, err);
     if (r < 0)
         return r;
     r = read_snapshot(engine, snapshot_id, true, row, err);
     if (r == 0)
         r = note_and_change(engine, snapshot_id, NOTE_FORGOTTEN, row, err);
-    engine_release_snapshot(engine, snapshot_id);
+    snapshot_release(&engine->holds, snapshot_id, HOLD_FORGETTING);
     return r;
 }
 

@@ -12,7 +12,9 @@
 //
 // It runs beside backups, restores and readers and waits for none of them: packs of running jobs,
 // and those made since it began, are left alone; what running backups rely on is pinned (pins.h);
-// readers look again when a pack has gone (store_get()).
+// readers look again when a pack has gone (store_get()). Images that are open are marked like
+// snapshots, so a file that is open reads on though its snapshot was forgotten. (The store of a
+// viewer, which can only tell what would be done, knows of no files of others.)
 //
 // It stops on any doubt: a map that cannot be walked to its end ends it before anything is dropped.
 // A record that must be copied and cannot be read keeps its pack.
@@ -37,6 +39,7 @@ struct gc_options {
 
 struct gc_result {
     uint64_t snapshots, packs;       // looked at
+    uint64_t forgotten_open;         // images that are open, of snapshots that were forgotten
     uint64_t live_bytes, dead_bytes; // of records in those packs, with their headers
     uint64_t packs_dropped;          // had nothing live in them
     uint64_t packs_rewritten;        // their live records were copied

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // What is live. Snapshots and packs are listed in one view of the catalog; whatever is forgotten or
-// added after it makes no difference to this collection. Of several copies of a record the best one
-// is live, after it was read and its checksums were found right, and those of a delta's base too;
-// when that cannot be said of any, all of them are.
+// added after it makes no difference to this collection. Open images are listed after the view was
+// opened: what was forgotten in that view and is read all the same had been opened before. Of
+// several copies of a record the best one is live, after it was read and its checksums were found
+// right, and those of a delta's base too; when that cannot be said of any, all of them are.
 //
 // No number of a row is used twice, and only a collection drops rows of durable packs: no bit
 // changes its meaning though read leases are renewed.
@@ -16,6 +17,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <utlist.h>
 
 #define COPIES_MAX 16
 #define LEASE_NODES 64 // map nodes that are walked with one read lease
@@ -53,6 +55,43 @@ static int list_pack(const struct pack_row *row, void *arg, struct error *err)
     return 0;
 }
 
+static bool is_listed(const struct gc *gc, const struct open_image *open)
+{
+    for (size_t i = 0; i < gc->snapshot_count; i++) {
+        if (digest_equal(&gc->snapshots[i].root, &open->root))
+            return true;
+    }
+    return false;
+}
+
+static int list_image(struct gc *gc, const struct open_image *open, struct error *err)
+{
+    if (is_listed(gc, open))
+        return 0;
+    if (GROW(gc->snapshots, gc->snapshot_count, gc->snapshot_room, "a list of snapshots", err) < 0)
+        return -ENOMEM;
+    gc->snapshots[gc->snapshot_count++] = (struct gc_snapshot){
+        .root = open->root, .capacity = open->capacity, .chunk_size = open->chunk_size};
+    gc->result->forgotten_open++;
+    return 0;
+}
+
+static int list_images(struct gc *gc, struct error *err)
+{
+    struct store *store = gc->store;
+    struct open_image *open;
+    int r = 0;
+
+    pthread_mutex_lock(&store->images_lock);
+    DL_FOREACH(store->images, open)
+    {
+        if (r == 0)
+            r = list_image(gc, open, err);
+    }
+    pthread_mutex_unlock(&store->images_lock);
+    return r;
+}
+
 int gc_list(struct gc *gc, struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
@@ -64,6 +103,8 @@ int gc_list(struct gc *gc, struct error *err)
     if (r == 0)
         r = pack_each(conn, 0, list_pack, gc, err);
     gc->result->snapshots = gc->snapshot_count;
+    if (r == 0)
+        r = list_images(gc, err);
     gc->result->packs = gc->pack_count;
     return r;
 }
@@ -294,8 +335,11 @@ static void name_snapshot(struct gc *gc, int64_t id, char *text, size_t size)
     AUTO_FREE struct snapshot_row *row = calloc(1, sizeof(*row));
     char chain[SNAPSHOT_NAME_SIZE], name[SNAPSHOT_NAME_SIZE];
 
-    snprintf(text, size, "number %lld", (long long)id);
-    if (row && catalog_read_begin(gc->store->catalog, &conn, NULL) == 0 &&
+    if (id == 0)
+        snprintf(text, size, "that was forgotten, and of which a file is open,");
+    else
+        snprintf(text, size, "number %lld", (long long)id);
+    if (id != 0 && row && catalog_read_begin(gc->store->catalog, &conn, NULL) == 0 &&
         snapshot_get(conn, id, row, NULL) == 0)
         snprintf(text, size, "%s/%s/%s/%s", row->context_name, row->disk_name,
                  chain_name(row->chain_number, chain), snapshot_name(row, name));

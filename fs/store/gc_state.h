@@ -33,7 +33,7 @@ struct gc_pack {
 };
 
 struct gc_snapshot {
-    int64_t id;
+    int64_t id; // 0: forgotten, and open
     struct digest root;
     uint64_t capacity;
     uint32_t chunk_size;

@@ -33,9 +33,7 @@ struct lens {
 struct image {
     // constant
     struct store *store;
-    struct digest root;
-    uint64_t capacity;
-    uint32_t chunk_size;
+    struct open_image open; // first of all in the store's list, last of all out of it
     struct map_shape shape;
 
     pthread_mutex_t lock;
@@ -71,8 +69,8 @@ static int lens_new(struct image *image, struct lens **ret_lens, struct error *e
     if (!lens)
         return error_set(err, -ENOMEM, "out of memory to read a disk");
     lens->leaf = UINT64_MAX;
-    r = map_reader_open(image->store, &image->root, image->capacity, image->chunk_size,
-                        &lens->reader, err);
+    r = map_reader_open(image->store, &image->open.root, image->open.capacity,
+                        image->open.chunk_size, &lens->reader, err);
     if (r < 0)
         return r;
     *ret_lens = TAKE(lens, NULL);
@@ -149,9 +147,11 @@ int image_open(struct store *store, const struct digest *root, uint64_t capacity
     image->window_max = chunk_cache_ahead_max(store->cache) / AHEAD_READERS;
     if (image->window_max > AHEAD_WINDOW_MAX)
         image->window_max = AHEAD_WINDOW_MAX;
-    image->root = *root;
-    image->capacity = capacity;
-    image->chunk_size = chunk_size;
+    image->open =
+        (struct open_image){.root = *root, .capacity = capacity, .chunk_size = chunk_size};
+    pthread_mutex_lock(&store->images_lock);
+    DL_APPEND(store->images, &image->open);
+    pthread_mutex_unlock(&store->images_lock);
     r = map_shape_init(capacity, chunk_size, &image->shape, err);
     if (r == 0)
         r = lens_take(image, 0, &lens, err); // proves the root
@@ -174,6 +174,9 @@ struct image *image_close(struct image *image)
         DL_DELETE(image->idle, lens);
         lens_free(lens);
     }
+    pthread_mutex_lock(&image->store->images_lock);
+    DL_DELETE(image->store->images, &image->open);
+    pthread_mutex_unlock(&image->store->images_lock);
     pthread_mutex_destroy(&image->stream_lock);
     pthread_mutex_destroy(&image->lock);
     free(image);
@@ -182,12 +185,12 @@ struct image *image_close(struct image *image)
 
 uint64_t image_capacity(const struct image *image)
 {
-    return image->capacity;
+    return image->open.capacity;
 }
 
 uint32_t image_chunk_size(const struct image *image)
 {
-    return image->chunk_size;
+    return image->open.chunk_size;
 }
 
 // Copies the ids of `count` chunks from `chunk` on, all of one leaf. Holes are zero.
@@ -250,7 +253,7 @@ static void load_ahead(void *owner, const struct prefetch_range *range)
     store_locate(image->store, ids + late, range->count - late);
     for (uint32_t i = late; i < range->count; i++) {
         if (!digest_is_zero(&ids[i]) && !is_passed(image, range->stream, range->first + i))
-            store_load_ahead(image->store, &ids[i], image->chunk_size, image);
+            store_load_ahead(image->store, &ids[i], image->open.chunk_size, image);
     }
 }
 
@@ -281,14 +284,14 @@ static void note_read(struct image *image, uint64_t offset, size_t len)
     unsigned shift = image->shape.chunk_shift;
     struct read_ahead ahead;
 
-    if (image->window_max < image->chunk_size || len == 0)
+    if (image->window_max < image->open.chunk_size || len == 0)
         return;
     pthread_mutex_lock(&image->stream_lock);
     ahead = read_streams_note(&image->streams, offset, len, image->window_max);
     pthread_mutex_unlock(&image->stream_lock);
     if (ahead.to > ahead.from)
-        submit_ahead(image, (ahead.from + image->chunk_size - 1) >> shift,
-                     (ahead.to + image->chunk_size - 1) >> shift, ahead.stream);
+        submit_ahead(image, (ahead.from + image->open.chunk_size - 1) >> shift,
+                     (ahead.to + image->open.chunk_size - 1) >> shift, ahead.stream);
 }
 
 // --- reading
@@ -316,8 +319,8 @@ static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t of
     if (r == 0 && count > 1)
         store_locate(image->store, ids, count);
     for (unsigned i = 0; r == 0 && i < count; i++) {
-        size_t from = (offset + done) & (image->chunk_size - 1);
-        size_t part = image->chunk_size - from;
+        size_t from = (offset + done) & (image->open.chunk_size - 1);
+        size_t part = image->open.chunk_size - from;
 
         if (part > len - done)
             part = len - done;
@@ -329,10 +332,10 @@ static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t of
 
 static size_t clamp(const struct image *image, size_t len, uint64_t offset)
 {
-    if (offset >= image->capacity)
+    if (offset >= image->open.capacity)
         return 0;
-    if (len > image->capacity - offset)
-        len = image->capacity - offset;
+    if (len > image->open.capacity - offset)
+        len = image->open.capacity - offset;
     return len > SSIZE_MAX ? SSIZE_MAX : len;
 }
 
@@ -361,7 +364,7 @@ static int copy_piece(struct image *image, void *arg, const struct digest *id, s
         memset(out, 0, count);
         return 0;
     }
-    return store_read_chunk(image->store, NULL, id, image->chunk_size, from, count, out, err);
+    return store_read_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, err);
 }
 
 ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err)
@@ -399,12 +402,13 @@ static int view_piece(struct image *image, void *arg, const struct digest *id, s
         }
         return 0;
     }
-    if (count == image->chunk_size) {
+    if (count == image->open.chunk_size) {
         if (!view->memory && !(view->memory = malloc(view->len)))
             return error_set(err, -ENOMEM, "out of memory for a read of %zu bytes", view->len);
         out = view->memory + at;
     }
-    r = store_view_chunk(image->store, NULL, id, image->chunk_size, from, count, out, &pin, err);
+    r = store_view_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, &pin,
+                         err);
     if (r < 0)
         return r;
     view_add(view, pin.data, count);
@@ -446,7 +450,7 @@ void image_view_release(struct image_view *view)
 
 static int check_seek(const struct image *image, uint64_t offset, struct error *err)
 {
-    if (offset >= image->capacity)
+    if (offset >= image->open.capacity)
         return error_set(err, -ENXIO, "offset %" PRIu64 " is past the end of the disk", offset);
     return 0;
 }
@@ -517,7 +521,7 @@ static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *re
     if (r < 0)
         return r;
     if (found >= image->shape.chunks)
-        *ret_offset = image->capacity;
+        *ret_offset = image->open.capacity;
     else
         *ret_offset = found == chunk ? offset : found << image->shape.chunk_shift;
     return 0;
@@ -532,7 +536,7 @@ int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, 
         r = seek(image, offset, find_data, &found, err);
     if (r < 0)
         return r;
-    if (found >= image->capacity)
+    if (found >= image->open.capacity)
         return error_set(err, -ENXIO, "only holes follow offset %" PRIu64, offset);
     *ret_offset = found;
     return 0;
@@ -548,7 +552,8 @@ int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, 
 int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t count,
                     bool *ret_data, struct error *err)
 {
-    uint64_t left = offset < image->capacity ? image->capacity - offset : 0, first, pieces;
+    uint64_t left = offset < image->open.capacity ? image->open.capacity - offset : 0, first,
+             pieces;
     struct lens *lens;
     int r;
 

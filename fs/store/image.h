@@ -3,6 +3,10 @@
 // A snapshot opened as a disk: random access by byte, holes exact at chunk granularity.
 // An image may be used by many threads at once.
 //
+// What an open image refers to is kept by garbage collection, as if it were a snapshot's. So
+// whoever opens one of a snapshot that may be forgotten sees to it that it is not until
+// image_open() has returned.
+//
 // Who reads in order is read ahead of: chunks beyond his reads are decoded on the store's threads
 // into its cache (read_streams.h says when). Nothing of that goes on once image_close() returned.
 #ifndef FS_STORE_IMAGE_H

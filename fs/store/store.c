@@ -64,6 +64,7 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
     if (!store)
         return error_set(err, -ENOMEM, "out of memory for the store");
     pthread_mutex_init(&store->decoder_lock, NULL);
+    pthread_mutex_init(&store->images_lock, NULL);
     pthread_mutex_init(&store->orphan_lock, NULL);
     pins_init(&store->pins);
     store->config = config;
@@ -117,6 +118,7 @@ struct store *store_close(struct store *store)
         free(orphan);
     }
     pthread_mutex_destroy(&store->decoder_lock);
+    pthread_mutex_destroy(&store->images_lock);
     pthread_mutex_destroy(&store->orphan_lock);
     free(store);
     return NULL;

@@ -31,12 +31,24 @@ struct store {
     void *on_damage_arg;
     struct pins pins; // what writers rely on, for gc
 
+    pthread_mutex_t images_lock;
+    struct open_image *images; // guarded by images_lock
+
     pthread_mutex_t orphan_lock;
     struct orphan_pack *orphans; // guarded by orphan_lock
 
     pthread_mutex_t decoder_lock;
     struct pack_decoder *decoders; // idle ones
     unsigned decoder_count;        // of them
+};
+
+// A map that somebody reads: what it refers to stays, also when its snapshot is forgotten
+// meanwhile. In the list before image_open() returns.
+struct open_image {
+    struct digest root;
+    uint64_t capacity;
+    uint32_t chunk_size;
+    struct open_image *prev, *next;
 };
 
 // A sealed pack of this process whose commit failed. Its file must stay, for the commit may come

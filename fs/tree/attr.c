@@ -169,6 +169,9 @@ static int fill_from_catalog(struct tree *tree, struct node node, struct stat *s
         r = unowned_time(tree, conn, node.kind, &core.time, err);
     } else {
         r = node_load(conn, node, &row, err);
+        if (r == -ENOENT && node_info(node.kind)->role == NODE_IMAGE &&
+            snapshot_image_row(tree, node.id, &row.snapshot))
+            r = 0; // forgotten, and still open
         if (r == 0)
             core = attr_core_of(node, &row);
     }

@@ -32,99 +32,120 @@ static struct disk_image *find_shared(struct disk_images *images, int64_t snapsh
     return shared;
 }
 
-static int open_image(struct tree *tree, int64_t snapshot_id, struct image **ret_image,
-                      struct error *err)
+static int open_image(struct tree *tree, struct disk_image *shared, struct error *err)
 {
-    struct node node = {NODE_SNAPSHOT, snapshot_id};
+    const struct node node = {NODE_SNAPSHOT, shared->snapshot_id};
     union node_row row;
-    int r;
 
     {
         AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
-        r = tree_read_begin(tree, &conn, err);
-        if (r < 0)
-            return r;
-        r = node_load(conn, node, &row, err);
+        int r = tree_read_begin(tree, &conn, err);
+        if (r == 0)
+            r = node_load(conn, node, &row, err);
         if (r == 0)
             r = snapshot_record_check(engine_store(tree->engine), conn, &row.snapshot, err);
         if (r < 0)
             return r;
     }
+    shared->row = row.snapshot;
     return image_open(engine_store(tree->engine), &row.snapshot.digest, row.snapshot.capacity,
-                      row.snapshot.chunk_size, ret_image, err);
+                      row.snapshot.chunk_size, &shared->image, err);
 }
 
-static int share_image(struct tree *tree, int64_t snapshot_id, struct disk_image **ret_shared,
-                       struct error *err)
+// Out of the list already, or never in it.
+static void free_image(struct tree *tree, struct disk_image *shared)
 {
-    struct disk_images *images = &tree->images;
-    struct disk_image *shared = find_shared(images, snapshot_id), *other;
+    image_close(shared->image);
+    engine_release_file(tree->engine, shared->snapshot_id);
+    free(shared);
+}
 
-    if (shared) {
-        *ret_shared = shared;
-        return 0;
-    }
-    shared = calloc(1, sizeof(*shared));
-    if (!shared)
-        return error_set(err, -ENOMEM, "out of memory");
-    shared->snapshot_id = snapshot_id;
-    shared->users = 1;
-    // Opening reads the root of the map: not under the lock.
-    int r = open_image(tree, snapshot_id, &shared->image, err);
+// The snapshot is held as by a reader until its image is open, so that it is not forgotten, and its
+// content collected, before the store knows of the image. Opening reads the root of the map: not
+// under the lock.
+static int new_image(struct tree *tree, int64_t snapshot_id, struct disk_image **ret_image,
+                     struct error *err)
+{
+    AUTO_FREE struct disk_image *image = calloc(1, sizeof(*image));
+    int r = image ? engine_hold_snapshot(tree->engine, snapshot_id, err)
+                  : error_set(err, -ENOMEM, "out of memory");
+
+    if (r < 0)
+        return r;
+    image->snapshot_id = snapshot_id;
+    image->users = 1;
+    r = open_image(tree, image, err);
     if (r < 0) {
-        free(shared);
+        log_error("cannot open the disk of snapshot %lld: %s", (long long)snapshot_id,
+                  error_message(err));
+        engine_release_snapshot(tree->engine, snapshot_id);
         return r;
     }
-    pthread_mutex_lock(&images->lock);
-    DL_SEARCH_SCALAR(images->list, other, snapshot_id, snapshot_id);
-    if (other)
-        other->users++;
-    else
-        DL_APPEND(images->list, shared);
-    pthread_mutex_unlock(&images->lock);
-    if (other) {
-        image_close(shared->image);
-        free(shared);
-    }
-    *ret_shared = other ? other : shared;
+    engine_hold_by_file(tree->engine, snapshot_id);
+    *ret_image = TAKE(image, NULL);
     return 0;
 }
 
-static void unshare_image(struct disk_images *images, struct disk_image *shared)
+// Puts it into the list, unless somebody else has put one there meanwhile: that one is used then.
+static struct disk_image *share_image(struct tree *tree, struct disk_image *image)
 {
+    struct disk_images *images = &tree->images;
+    struct disk_image *other;
+
     pthread_mutex_lock(&images->lock);
-    bool last = --shared->users == 0;
-    if (last)
-        DL_DELETE(images->list, shared);
+    DL_SEARCH_SCALAR(images->list, other, snapshot_id, image->snapshot_id);
+    if (other)
+        other->users++;
+    else
+        DL_APPEND(images->list, image);
     pthread_mutex_unlock(&images->lock);
-    if (last) {
-        image_close(shared->image);
-        free(shared);
-    }
+    if (!other)
+        return image;
+    free_image(tree, image);
+    return other;
 }
 
 int snapshot_image_open(struct tree *tree, struct node node, struct disk_image **ret_image,
                         struct error *err)
 {
-    int r = engine_hold_snapshot(tree->engine, node.id, err);
-    if (r < 0)
-        return r;
-    r = share_image(tree, node.id, ret_image, err);
-    if (r < 0) {
-        log_error("cannot open the disk of snapshot %lld: %s", (long long)node.id,
-                  error_message(err));
-        engine_release_snapshot(tree->engine, node.id);
+    struct disk_image *image = find_shared(&tree->images, node.id);
+
+    if (!image) {
+        int r = new_image(tree, node.id, &image, err);
+        if (r < 0)
+            return r;
+        image = share_image(tree, image);
     }
-    return r;
+    *ret_image = image;
+    return 0;
 }
 
 void snapshot_image_close(struct tree *tree, struct disk_image *image)
 {
+    struct disk_images *images = &tree->images;
+
     if (!image)
         return;
-    int64_t snapshot_id = image->snapshot_id;
-    unshare_image(&tree->images, image);
-    engine_release_snapshot(tree->engine, snapshot_id);
+    pthread_mutex_lock(&images->lock);
+    bool last = --image->users == 0;
+    if (last)
+        DL_DELETE(images->list, image);
+    pthread_mutex_unlock(&images->lock);
+    if (last)
+        free_image(tree, image);
+}
+
+bool snapshot_image_row(struct tree *tree, int64_t snapshot_id, struct snapshot_row *ret_row)
+{
+    struct disk_images *images = &tree->images;
+    struct disk_image *image;
+
+    pthread_mutex_lock(&images->lock);
+    DL_SEARCH_SCALAR(images->list, image, snapshot_id, snapshot_id);
+    if (image)
+        *ret_row = image->row;
+    pthread_mutex_unlock(&images->lock);
+    return image;
 }
 
 void snapshot_image_tell_damage(struct tree *tree, struct disk_image *image, struct node node,

@@ -313,36 +313,6 @@ def test_a_copy_of_a_giant_reads_its_data_alone(case):
         eq(read_at(copied, at, length), read_at(image, at, length), f"bytes at {at}")
 
 
-# --- open files
-
-def test_an_open_file_holds_its_snapshot(case):
-    """rmdir is EBUSY, a prune passes it over, and after a gc everything is still there."""
-    image, raw = start(case, 8 * MIB, [(0, 8 * MIB)])
-    expected, snapshot = digest(image), raw.parent
-    write_at(image, 0, random.Random(9).randbytes(6 * MIB))
-    case.backup("web1")
-    fd = os.open(raw, os.O_RDONLY)
-    case.refuses(errno.EBUSY, snapshot.rmdir)
-    (case.vm("web1") / "retention").write_text("keep-last=1\n")
-    case.prune("web1")
-    check(snapshot.exists(), "the snapshot with an open file is still there")
-    case.wait_job(case.request(case.mnt / "control" / "gc", "threshold=1%"))
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    eq(digest(f"/proc/self/fd/{fd}"), expected, "SHA-256 through the open file")
-    os.close(fd)
-    within(10, lambda: removed(snapshot), "rmdir once it is closed")
-
-
-def removed(snapshot):
-    """The kernel tells of a close a moment after close(2)."""
-    try:
-        snapshot.rmdir()
-    except OSError as error:
-        eq(error.errno, errno.EBUSY, "rmdir")
-        return False
-    return True
-
-
 # --- memory
 
 @each({"8 MiB": 8, "the default, 64 MiB": 64})

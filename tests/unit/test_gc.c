@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "fs/store/image.h"
 #include "tests/unit/gc_testing.h"
 
 #include <signal.h>
@@ -305,6 +306,73 @@ static void test_readers_look_again(void **state)
     assert_int_equal(damaged, 0); // it moved
 }
 
+static struct image *open_image(struct store_fixture *fixture, int64_t snapshot_id)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct snapshot_row row;
+    struct image *image;
+
+    assert_int_equal(catalog_read_begin(fixture->catalog, &conn, NULL), 0);
+    assert_int_equal(snapshot_get(conn, snapshot_id, &row, NULL), 0);
+    assert_int_equal(
+        image_open(fixture->store, &row.digest, row.capacity, row.chunk_size, &image, NULL), 0);
+    return image;
+}
+
+static void assert_image(struct image *image, uint64_t count)
+{
+    uint8_t data[CHUNK], expected[CHUNK];
+    struct error err = ERROR_INIT;
+
+    for (uint64_t n = 0; n < count; n++) {
+        content(n, expected);
+        if (image_read(image, data, CHUNK, n * CHUNK, &err) != CHUNK)
+            fail_msg("chunk %llu: %s", (unsigned long long)n, error_message(&err));
+        assert_memory_equal(data, expected, CHUNK);
+    }
+}
+
+// Two images of a snapshot that is forgotten: what they refer to goes with the second.
+static void test_open_images_stay(void **state)
+{
+    struct store_fixture *fixture = *state;
+    int64_t first = snapshot(fixture, 0, 30);
+    AUTO(image_close) struct image *image = NULL, *other = NULL;
+    struct gc_result result;
+
+    snapshot(fixture, 0, 10);
+    image = open_image(fixture, first);
+    other = open_image(fixture, first);
+    assert_int_equal(collect(fixture).forgotten_open, 0);
+    forget(fixture, first);
+    result = collect(fixture);
+    assert_int_equal(result.forgotten_open, 1);
+    assert_int_equal(result.snapshots, 1);
+    assert_int_equal(result.packs_dropped + result.packs_rewritten, 0);
+    other = image_close(other);
+    assert_int_equal(collect(fixture).forgotten_open, 1);
+    assert_image(image, 30);
+    image = image_close(image);
+    assert_int_equal(collect(fixture).packs_rewritten, 1);
+    assert_false(is_there(fixture, 10));
+    assert_chunks(fixture, 0, 10);
+}
+
+// What is dead around them goes, and they are read where their records went.
+static void test_open_images_move(void **state)
+{
+    struct store_fixture *fixture = *state;
+    int64_t larger = snapshot(fixture, 0, 40), first = snapshot(fixture, 0, 10);
+    AUTO(image_close) struct image *image = open_image(fixture, first);
+
+    snapshot(fixture, 50, 5);
+    forget(fixture, larger);
+    forget(fixture, first);
+    assert_true(collect(fixture).packs_rewritten > 0);
+    assert_false(is_there(fixture, 20));
+    assert_image(image, 10);
+}
+
 // --- ends
 
 static int end_at(uint64_t done, uint64_t total, void *arg, struct error *err)
@@ -452,6 +520,8 @@ int main(void)
         STORE_TEST(test_a_backup_beside),
         STORE_TEST(test_a_lease_from_before),
         STORE_TEST(test_readers_look_again),
+        STORE_TEST(test_open_images_stay),
+        STORE_TEST(test_open_images_move),
         STORE_TEST(test_ending_anywhere),
         STORE_TEST(test_faults),
         STORE_TEST(test_a_disk_too_full_for_one_batch),

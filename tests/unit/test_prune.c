@@ -144,6 +144,26 @@ static void what_is_in_use_is_passed_over(void **state)
     assert_counts(f, id, 2, 1, 0);
 }
 
+static void what_is_open_is_forgotten_by_policy_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    int64_t first = f->snapshots[0];
+
+    assert_int_equal(engine_hold_snapshot(f->engine, first, NULL), 0);
+    engine_hold_by_file(f->engine, first);
+    assert_int_equal(engine_forget_snapshot(f->engine, first, &err), -EBUSY);
+    assert_non_null(strstr(error_message(&err), "open"));
+    int64_t id = prune(f, "");
+    assert_int_equal(end_of(f, id), JOB_COMPLETED);
+    assert_counts(f, id, 2, 2, 0);
+    char *log = log_of(f, id);
+    assert_non_null(strstr(log, "files of it are open"));
+    free(log);
+    assert_int_equal(engine_hold_snapshot(f->engine, first, NULL), -ENOENT);
+    engine_release_file(f->engine, first);
+}
+
 static void protect(struct fixture *f, int64_t snapshot_id)
 {
     struct catalog_conn *conn;
@@ -271,6 +291,7 @@ int main(void)
         TEST(forgets_what_the_policy_does_not_keep),
         TEST(a_policy_for_one_run),
         TEST(what_is_in_use_is_passed_over),
+        TEST(what_is_open_is_forgotten_by_policy_alone),
         TEST(protected_ones_stay_and_take_no_place),
         TEST(a_failure_forgets_nothing),
         TEST(waits_for_the_backup_and_is_joined),
