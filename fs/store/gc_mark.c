@@ -339,7 +339,7 @@ static void name_snapshot(struct gc *gc, int64_t id, char *text, size_t size)
         snprintf(text, size, "that was forgotten, and of which a file is open,");
     else
         snprintf(text, size, "number %lld", (long long)id);
-    if (id != 0 && row && catalog_read_begin(gc->store->catalog, &conn, NULL) == 0 &&
+    if (row && catalog_read_begin(gc->store->catalog, &conn, NULL) == 0 &&
         snapshot_get(conn, id, row, NULL) == 0)
         snprintf(text, size, "%s/%s/%s/%s", row->context_name, row->disk_name,
                  chain_name(row->chain_number, chain), snapshot_name(row, name));
@@ -366,8 +366,10 @@ static int mark_snapshot(struct gc *gc, const struct gc_snapshot *snapshot, stru
     else if (r == -ERROR_CORRUPT || r == -EPROTONOSUPPORT)
         r = error_set(err, r,
                       "snapshot %s is damaged: %s; what is below that cannot be told from garbage, "
-                      "so nothing is removed until the snapshot is forgotten or whole again",
-                      path, error_message(&local));
+                      "so nothing is removed until %s",
+                      path, error_message(&local),
+                      snapshot->id ? "the snapshot is forgotten or whole again"
+                                   : "its files are closed");
     else
         r = error_set(err, r, "%s", error_message(&local));
     return r;
