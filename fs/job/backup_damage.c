@@ -3,6 +3,13 @@
 // Healing, from the side of a backup.
 #include "fs/job/backup_damage.h"
 
+#include "base/grow.h"
+#include "fs/job/snapshot_gaps.h"
+#include "fs/store/snapshot_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 int backup_damage_begin(struct backup_damage *damage, struct engine *engine, int64_t parent_id,
                         struct error *err)
 {
@@ -17,6 +24,73 @@ int backup_damage_begin(struct backup_damage *damage, struct engine *engine, int
     r = catalog_read_begin(engine->repository.catalog, &conn, err);
     return r < 0 ? r : damage_list_load(&damage->parent, conn, parent_id, err);
 }
+
+// --- records of snapshots
+
+struct remade {
+    const struct lost_ids *lost;
+    struct catalog_conn *conn;
+    struct remade_record {
+        char *text;
+        char path[SNAPSHOT_PATH_SIZE];
+    } * records;
+    size_t count, room;
+};
+
+static int remake(const struct snapshot_row *row, void *arg, struct error *err)
+{
+    struct remade *remade = arg;
+    struct remade_record *record;
+    int r;
+
+    if (!lost_ids_have(remade->lost, &row->record))
+        return 0;
+    if (GROW(remade->records, remade->count, remade->room, "a list of records", err) < 0)
+        return -ENOMEM;
+    record = &remade->records[remade->count];
+    r = snapshot_record_remake(remade->conn, row, &record->text, err);
+    if (r == 1) {
+        snapshot_path(row, record->path);
+        remade->count++;
+    }
+    return r < 0 ? r : 0;
+}
+
+static int remake_all(struct remade *remade, struct catalog *catalog, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
+    struct snapshot_filter all = {0};
+    int r = catalog_read_begin(catalog, &conn, err);
+
+    remade->conn = conn;
+    return r < 0 ? r : snapshot_each(conn, &all, remake, remade, err);
+}
+
+int backup_damage_heal_records(const struct backup_damage *damage, struct engine *engine,
+                               struct job_run *run, struct store_writer *writer, struct error *err)
+{
+    struct remade remade = {.lost = &damage->lost};
+    struct digest id;
+    int r = 0;
+
+    if (damage->lost.count > 0)
+        r = remake_all(&remade, engine->repository.catalog, err);
+    for (size_t i = 0; i < remade.count; i++) {
+        struct remade_record *record = &remade.records[i];
+
+        if (r == 0)
+            r = store_writer_put(writer, RECORD_SNAPSHOT, record->text, strlen(record->text), &id,
+                                 err);
+        if (r == 0)
+            job_run_log(run, "the record of %s was lost, and is stored again as the catalog has it",
+                        record->path);
+        free(record->text);
+    }
+    free(remade.records);
+    return r;
+}
+
+// --- before the commit
 
 // Whether something was lost after the backup had begun: it may refer to that as if it were whole.
 static bool is_news(const struct lost_ids *before, const struct lost_ids *now)

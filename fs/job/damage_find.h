@@ -44,7 +44,7 @@ int damage_search_init(struct damage_search *search, struct error *err);
 void damage_search_deinit(struct damage_search *search);
 
 // Adds what of the snapshot cannot be read: bytes of maps and chunks without a whole copy; all of
-// it when its own record is damaged, for it cannot be opened then.
+// it when nothing proves its row (snapshot_record_check()), for it cannot be opened then.
 int damage_find(struct damage_search *search, struct catalog_conn *conn,
                 const struct snapshot_row *row, struct damage_list *list, struct error *err);
 

@@ -418,6 +418,9 @@ static int run_steps(struct work *work, struct error *err)
     if (r == 0)
         r = read_disk(work, &cache, err);
     if (r == 0)
+        r = backup_damage_heal_records(&work->damage, work->backup->engine, work->backup->run,
+                                       work->writer, err);
+    if (r == 0)
         r = record_snapshot(work, err);
     if (r == 0)
         r = backup_damage_review(&work->damage, work->backup->engine, work->backup->run,

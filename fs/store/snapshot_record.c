@@ -74,13 +74,9 @@ static int record_to_json(const struct snapshot_record *record, json_t *json, st
     return failed ? error_set(err, -ENOMEM, "out of memory for a snapshot record") : 0;
 }
 
-int snapshot_record_put(struct store_writer *writer, const struct snapshot_record *record,
-                        struct digest *ret_id, struct error *err)
+int snapshot_record_text(const struct snapshot_record *record, char **ret_text, struct error *err)
 {
     AUTO_JSON json_t *json = json_object();
-    AUTO_FREE char *text = NULL;
-    struct error local = ERROR_INIT;
-    struct snapshot_record again;
     int r;
 
     if (!json)
@@ -88,9 +84,20 @@ int snapshot_record_put(struct store_writer *writer, const struct snapshot_recor
     r = record_to_json(record, json, err);
     if (r < 0)
         return r;
-    text = json_text_dump(json, JSON_COMPACT | JSON_SORT_KEYS);
-    if (!text)
-        return error_set(err, -ENOMEM, "out of memory for a snapshot record");
+    *ret_text = json_text_dump(json, JSON_COMPACT | JSON_SORT_KEYS);
+    return *ret_text ? 0 : error_set(err, -ENOMEM, "out of memory for a snapshot record");
+}
+
+int snapshot_record_put(struct store_writer *writer, const struct snapshot_record *record,
+                        struct digest *ret_id, struct error *err)
+{
+    AUTO_FREE char *text = NULL;
+    struct error local = ERROR_INIT;
+    struct snapshot_record again;
+    int r = snapshot_record_text(record, &text, err);
+
+    if (r < 0)
+        return r;
     // What cannot be read back would be found out only when the catalog is lost.
     r = snapshot_record_parse(text, strlen(text), &again, &local);
     if (r < 0)
@@ -205,6 +212,21 @@ static const char *difference(const struct snapshot_row *row, const struct snaps
     return digest_equal(&row->digest, &record->digest) ? NULL : "digest";
 }
 
+// A record that cannot be read: 0 when one made anew has its id, else `read`, what reading it gave.
+static int check_remade(struct store *store, struct catalog_conn *conn,
+                        const struct snapshot_row *row, int read, struct error *err)
+{
+    AUTO(catalog_read_end) struct catalog_conn *own = NULL;
+    AUTO_FREE char *text = NULL;
+    int r = conn ? 0 : catalog_read_begin(store_catalog(store), &own, NULL);
+
+    if (r == 0)
+        r = snapshot_record_remake(conn ? conn : own, row, &text, NULL);
+    if (r == -ENOMEM)
+        return error_set(err, r, "out of memory for a snapshot record");
+    return r == 1 ? 0 : read;
+}
+
 int snapshot_record_check(struct store *store, struct catalog_conn *conn,
                           const struct snapshot_row *row, struct error *err)
 {
@@ -216,6 +238,11 @@ int snapshot_record_check(struct store *store, struct catalog_conn *conn,
     size_t len;
     int r = store_get(store, conn, RECORD_SNAPSHOT, &row->record, true, &data, &len, &local);
 
+    if (r < 0 && r != -ENOMEM) {
+        r = check_remade(store, conn, row, r, &local);
+        if (r == 0)
+            return 0;
+    }
     if (r == 0)
         r = snapshot_record_parse(data, len, &record, &local);
     if (r < 0)

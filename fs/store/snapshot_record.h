@@ -40,6 +40,9 @@ struct snapshot_record {
     int64_t finished_at; // when this record was written
 };
 
+// What stands in the pack: compact JSON, keys sorted, malloc'ed.
+int snapshot_record_text(const struct snapshot_record *record, char **ret_text, struct error *err);
+
 // Encodes and appends it (store_writer_put with RECORD_SNAPSHOT).
 int snapshot_record_put(struct store_writer *writer, const struct snapshot_record *record,
                         struct digest *ret_id, struct error *err);
@@ -51,9 +54,16 @@ int snapshot_record_parse(const void *data, size_t len, struct snapshot_record *
 
 // Before a snapshot is read: does the catalog's row say of it what its own record says? SQLite's
 // pages have no checksums, so a changed byte in the catalog may be a disk's size or a number; the
-// record is proved by its id. -ERROR_CORRUPT "the catalog gives snapshot 0003-… another …". `conn`
-// NULL: a lease is taken for the call.
+// record is proved by its id. -ERROR_CORRUPT "the catalog gives snapshot 0003-… another …". When no
+// copy of the record can be read, whatever the reason, one that is made anew and has the right id
+// says the same. `conn` NULL: a lease is taken for the call.
 int snapshot_record_check(struct store *store, struct catalog_conn *conn,
                           const struct snapshot_row *row, struct error *err);
+
+// Makes a record that no pack can give any more from the rows of the catalog that tell the same. 1
+// with its text (malloc'ed) when that has the record's id, which proves every row it was made from,
+// 0 when it has not, -errno.
+int snapshot_record_remake(struct catalog_conn *conn, const struct snapshot_row *row,
+                           char **ret_text, struct error *err);
 
 #endif

@@ -122,8 +122,6 @@ BELIEVED = {
     "a map told a chunk": (change(MAP_KIND, kind=CHUNK_KIND), "is of kind 1 instead of 2"),
     "other bytes in a map": (change(MAP_KIND, payload=b"y" * 100, raw=100, codec=0),
                              "the content is not what its id says"),
-    "other bytes in a snapshot": (change(SNAPSHOT_KIND, payload=b"{}", raw=2, codec=0),
-                                  "the content is not what its id says"),
 }
 
 
@@ -153,6 +151,20 @@ def test_believed_pack(case, row):
     expect(probe(case, expected), says=sentence)
     back_up_again(case, expected)
     expect(probe(case, expected))
+
+
+def test_other_bytes_in_a_snapshots_record(case):
+    """The catalog tells the same and proves it. Where it believes in the forged record's length it
+    cannot: how much the backup added is known only with the record's own bytes."""
+    expected = make(case)
+    pack = Pack(packs(case.repo)[0])
+    change(SNAPSHOT_KIND, payload=b"{}", raw=2, codec=0)(pack)
+    pack.write(case)
+    expect(probe(case, expected), refused=0)
+    believe(case, pack)
+    expect(probe(case, expected), says="the content is not what its id says")
+    back_up_again(case, expected)
+    expect(probe(case, expected), says="the content is not what its id says")
 
 
 def rebase(of):
