@@ -5,8 +5,8 @@
 // Up: check the mountpoint, fork, forbid sources on it, open the engine, mount, listen, start the
 // watcher, serve. Down, whoever began it (umount, a signal, a lost connection): the loop has ended,
 // so no handler runs; the listener is taken away, so no engine thread is in the tree; waiting reads
-// are answered while the descriptor they came by is still open; the mount goes; then the engine is
-// closed, which gives the repository's lock back last of all.
+// are answered while the descriptor they came by is still open; the watcher ends; the mount goes;
+// then the engine is closed, which gives the repository's lock back last of all.
 //
 // The loop runs on the calling thread and libfuse's own; the watcher's is the only other thread
 // here.
@@ -181,12 +181,14 @@ static int serve(struct tree *tree, struct fuse_session *session, const struct p
     atomic_store(&tree->closing, true);
     engine_listen(tree->engine, NULL, NULL);
     live_close(tree);
+    // Before the session's descriptor is closed: it writes to it, and the number may be another
+    // file's then.
+    watcher_stop(&watcher);
     // Where the loop was ended under a mount that was taken away lazily, libfuse would unmount
     // whatever is in its place by now; in all other cases it knows. Then its copy of the path is
     // given back by the process's end.
     if (!atomic_load(&watcher.detached) || !atomic_load(&watcher.signalled))
         fuse_session_unmount(session);
-    watcher_stop(&watcher);
     return r;
 }
 
