@@ -78,9 +78,19 @@ static void tell_snapshot(struct verify *verify, const struct snapshot_row *row,
         job_run_log(verify->run, "known damage: %s", line);
 }
 
+// Its content may be whole all the same (snapshot_record_check()); a rebuild would not know it.
+static bool is_record_lost(struct catalog_conn *conn, const struct snapshot_row *row)
+{
+    struct chunk_location best;
+    int r = chunk_lookup(conn, &row->record, 0, &best, NULL);
+
+    return r == 0 || (r == 1 && best.damaged);
+}
+
 // 1 when the snapshot is there (then *list says what of it is not), 0 when not.
 static int look(struct verify *verify, struct damage_search *search, int64_t id,
-                struct snapshot_row *row, struct damage_list *list, struct error *err)
+                struct snapshot_row *row, struct damage_list *list, bool *ret_record_lost,
+                struct error *err)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct error local = ERROR_INIT;
@@ -92,6 +102,7 @@ static int look(struct verify *verify, struct damage_search *search, int64_t id,
         return 0;
     if (r < 0)
         return error_set(err, r, "%s", error_message(&local));
+    *ret_record_lost = is_record_lost(conn, row);
     r = damage_find(search, conn, row, list, err);
     return r < 0 ? r : 1;
 }
@@ -114,10 +125,15 @@ static int settle_snapshot(struct verify *verify, struct damage_search *search,
                            struct error *err)
 {
     struct damage_list list = {0};
-    int r = look(verify, search, snapshot->id, row, &list, err);
+    char path[SNAPSHOT_PATH_SIZE];
+    bool record_lost = false;
+    int r = look(verify, search, snapshot->id, row, &list, &record_lost, err);
 
     // What others have of damage that was not met here is no finding of what was asked for.
     bool is_finding = snapshot->wanted || verify->damaged_records > 0 || verify->lost_records > 0;
+    if (r == 1 && record_lost && is_finding)
+        verify_tell(verify, "%s: its record is lost, and a rebuild would not know it",
+                    snapshot_path(row, path));
     if (r == 1 && list.count > 0) {
         tell_snapshot(verify, row, &list, is_finding);
         verify->damaged_snapshots += is_finding;
