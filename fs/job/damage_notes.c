@@ -11,6 +11,7 @@
 
 void damage_notes_init(struct damage_notes *notes)
 {
+    pthread_mutex_init(&notes->flush_lock, NULL);
     pthread_mutex_init(&notes->lock, NULL);
     notes->count = 0;
 }
@@ -18,6 +19,7 @@ void damage_notes_init(struct damage_notes *notes)
 void damage_notes_deinit(struct damage_notes *notes)
 {
     pthread_mutex_destroy(&notes->lock);
+    pthread_mutex_destroy(&notes->flush_lock);
 }
 
 static bool is_noted(const struct damage_notes *notes, const struct chunk_location *copy)
@@ -69,7 +71,7 @@ static int write_marks(struct engine *engine, const struct damage_noted *taken, 
     return r < 0 ? r : catalog_write_commit(TAKE(conn, NULL), err);
 }
 
-void damage_notes_flush(struct engine *engine)
+static void flush(struct engine *engine) // flush_lock held
 {
     AUTO_FREE struct damage_noted *taken = NULL;
     struct error err = ERROR_INIT;
@@ -84,4 +86,11 @@ void damage_notes_flush(struct engine *engine)
         log_warning("%zu records were found damaged while they were read: verify tells what they "
                     "belong to, a backup that meets their content heals them",
                     count);
+}
+
+void damage_notes_flush(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->damage_notes.flush_lock);
+    flush(engine);
+    pthread_mutex_unlock(&engine->damage_notes.flush_lock);
 }

@@ -19,6 +19,7 @@
 struct engine;
 
 struct damage_notes {
+    pthread_mutex_t flush_lock; // held from taking notes until they are marks; before the writer
     pthread_mutex_t lock;
     // guarded by lock
     struct damage_noted {
@@ -34,7 +35,8 @@ void damage_notes_deinit(struct damage_notes *notes);
 // For store_on_damage(); `arg` is the struct damage_notes.
 void damage_note(const struct chunk_location *copy, void *arg);
 
-// Marks what is noted. May wait for the catalog's writer.
+// Marks what is noted: on return all that was noted before the call is marked, also what another
+// thread was about to mark. May wait for the catalog's writer; the caller holds no lease.
 void damage_notes_flush(struct engine *engine);
 
 #endif

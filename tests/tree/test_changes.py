@@ -153,7 +153,7 @@ def test_looking_reads_no_map(case):
     """Not find, not ls, not du: with the first read of a record armed to fail, all of them work,
     and the first open fails."""
     made = history(case)
-    case.remount(fault="pack-read=EIO")
+    case.remount(fault="pack-read:1=EIO,pack-read:2=EIO")
     for command in ("find {m} -ls", "find {m} -size +1000000c", "ls -lR {m}", "du -a {m}",
                     "du -a --apparent-size {m}", "find {m} -name changes -newer /etc/passwd"):
         case.sh(command.format(m=case.mnt))

@@ -155,7 +155,7 @@ def test_listing_with_attributes_asks_once(case, folder):
 
 def test_find_reads_no_record(case):
     chain = many(case, jobs=JOBS)
-    case.remount(fault="pack-read=EIO")
+    case.remount(fault="pack-read:1=EIO,pack-read:2=EIO")
     found = case.sh(f"find {case.mnt} -type d; ls -lR {case.mnt}/vms > /dev/null").out.splitlines()
     check(len(found) > SNAPSHOTS + JOBS, f"{len(found)} folders")
     # It is armed, and nobody has met it yet.
