@@ -150,17 +150,18 @@ def test_a_protected_snapshot(case):
 
 
 def test_looking_reads_no_map(case):
-    """Not find, not ls, not du: with the first read of a record armed to fail, all of them work,
-    and the first open fails."""
+    """Not find, not ls, not du: with the first reads of records armed to fail, of two snapshots'
+    own, which the catalog can stand in for, and of a map, all of them work and the first open
+    fails."""
     made = history(case)
-    case.remount(fault="pack-read:1=EIO,pack-read:2=EIO")
+    case.remount(fault="pack-read:1=EIO,pack-read:2=EIO,pack-read:3=EIO")
     for command in ("find {m} -ls", "find {m} -size +1000000c", "ls -lR {m}", "du -a {m}",
                     "du -a --apparent-size {m}", "find {m} -name changes -newer /etc/passwd"):
         case.sh(command.format(m=case.mnt))
     for snapshot, _ in made:
         eq((snapshot / "changes").stat().st_size, UNKNOWN, "size before it was opened")
     case.daemon.allow_errors("Input/output error|pack-read")
-    raises(errno.EIO, (made[1][0] / "changes").read_text, "the first read of a record")
+    raises(errno.EIO, (made[1][0] / "changes").read_text, "the first read of a map")
     extents.expect((made[1][0] / "changes").read_text(), made[0][1], made[1][1], CHUNK, "the next")
 
 

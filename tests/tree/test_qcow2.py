@@ -327,13 +327,14 @@ def test_many_readers_at_once(case):
 
 
 def test_a_look_reads_nothing(case):
-    """Neither ls nor stat nor find reads a record: the first read of one would fail here."""
+    """Neither ls nor stat nor find reads a record: the first reads would fail here, of the
+    snapshot's own record, which the catalog can stand in for, and of its map."""
     image = make_disk(case.dir / "vda.raw", MIB, [(0, MIB)])
     start(case, image)
     case.remount(fault="pack-read:1=EIO,pack-read:2=EIO")
     case.sh(f"ls -lsR {case.mnt}/vms; find {case.mnt}/vms -name '*.qcow2' -size +1M | grep qcow2")
     case.daemon.allow_errors("cannot open the disk")
-    raises(errno.EIO, lambda: qcow2(case).read_bytes(), "the first read of a record")
+    raises(errno.EIO, lambda: qcow2(case).read_bytes(), "the first read of a map")
     compare(case, qcow2(case), image)
 
 

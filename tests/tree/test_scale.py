@@ -158,7 +158,7 @@ def test_find_reads_no_record(case):
     case.remount(fault="pack-read:1=EIO,pack-read:2=EIO")
     found = case.sh(f"find {case.mnt} -type d; ls -lR {case.mnt}/vms > /dev/null").out.splitlines()
     check(len(found) > SNAPSHOTS + JOBS, f"{len(found)} folders")
-    # It is armed, and nobody has met it yet.
+    # They are armed, and nobody has met them yet: the record (the catalog stands in for it), the map.
     raises(errno.EIO, lambda: (chain / os.listdir(chain)[-1] / "disk.raw").read_bytes(), "the first read of a pack")
     case.daemon.allow_errors(".")
 
