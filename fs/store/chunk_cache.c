@@ -49,9 +49,8 @@ struct entry {
     uint8_t *data;
     struct error *failure; // NULL also when there was no memory for it
     int failure_code;
-    struct chunk_cache *cache; // of what is loaded ahead: its memory goes to the spares
-    const void *owner;         // of it: a name, never followed
-    int64_t loaded_at;         // monotonic
+    const void *owner; // of what is loaded ahead: a name, never followed
+    int64_t loaded_at; // of it; monotonic
 };
 
 struct shard {
@@ -68,7 +67,7 @@ struct shard {
 struct chunk_cache {
     uint64_t shard_bytes, ahead_max;
     atomic_uint_fast64_t ahead_bytes;
-    struct spare_buffers spares; // for what is loaded ahead, out of its share
+    struct spare_buffers spares; // of chunks, in the room that nothing loaded ahead takes
     struct shard shards[SHARD_COUNT];
 };
 
@@ -90,18 +89,29 @@ int chunk_cache_new(uint64_t bytes, struct chunk_cache **ret_cache, struct error
     return 0;
 }
 
-static void entry_unref(struct entry *entry) // lock held
+// Memory for content. That of chunks is used again: what pushes an old chunk out takes its memory.
+static uint8_t *content_new(struct chunk_cache *cache, const struct entry *entry)
+{
+    return entry->key.kind == RECORD_CHUNK ? spare_buffers_take(&cache->spares, entry->len)
+                                           : malloc(entry->len);
+}
+
+static void content_free(struct chunk_cache *cache, const struct entry *entry)
+{
+    uint64_t held = atomic_load(&cache->ahead_bytes), max = cache->ahead_max;
+
+    if (entry->key.kind == RECORD_CHUNK)
+        spare_buffers_give_back(&cache->spares, entry->data, entry->len,
+                                held < max ? max - held : 0);
+    else
+        free(entry->data);
+}
+
+static void entry_unref(struct chunk_cache *cache, struct entry *entry) // lock held
 {
     if (--entry->refs > 0)
         return;
-    if (entry->cache) {
-        uint64_t held = atomic_load(&entry->cache->ahead_bytes), max = entry->cache->ahead_max;
-
-        spare_buffers_give_back(&entry->cache->spares, entry->data, entry->len,
-                                held < max ? max - held : 0);
-    } else {
-        free(entry->data);
-    }
+    content_free(cache, entry);
     free(entry->failure);
     free(entry);
 }
@@ -111,12 +121,13 @@ static uint64_t entry_bytes(const struct entry *entry)
     return sizeof(*entry) + entry->len;
 }
 
-static void shard_drop(struct shard *shard, struct entry *entry) // lock held, entry in `used`
+// Lock held, entry in `used`.
+static void shard_drop(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     DL_DELETE(shard->used, entry);
     shard->bytes -= entry_bytes(entry);
     HASH_DEL(shard->table, entry);
-    entry_unref(entry);
+    entry_unref(cache, entry);
 }
 
 // Takes an entry out of the list of what nobody has read. Lock held.
@@ -131,7 +142,7 @@ static void ahead_drop(struct chunk_cache *cache, struct shard *shard, struct en
 {
     ahead_leave(cache, shard, entry);
     HASH_DEL(shard->table, entry);
-    entry_unref(entry);
+    entry_unref(cache, entry);
 }
 
 struct chunk_cache *chunk_cache_free(struct chunk_cache *cache)
@@ -142,7 +153,7 @@ struct chunk_cache *chunk_cache_free(struct chunk_cache *cache)
         struct shard *shard = &cache->shards[i];
 
         while (shard->used)
-            shard_drop(shard, shard->used);
+            shard_drop(cache, shard, shard->used);
         while (shard->ahead)
             ahead_drop(cache, shard, shard->ahead);
         pthread_cond_destroy(&shard->changed);
@@ -175,7 +186,7 @@ static void shard_keep(struct chunk_cache *cache, struct shard *shard, struct en
     DL_PREPEND(shard->used, entry);
     shard->bytes += entry_bytes(entry);
     while (shard->bytes > cache->shard_bytes && shard->used)
-        shard_drop(shard, shard->used->prev); // the head's prev is the tail
+        shard_drop(cache, shard, shard->used->prev); // the head's prev is the tail
 }
 
 // Notes that somebody who holds a reference reads a READY entry of the table; `whole`: all of it.
@@ -204,10 +215,10 @@ static bool is_whole(const struct chunk_request *request)
     return request->kind == RECORD_CHUNK && request->count == request->len;
 }
 
-static void shard_unref(struct shard *shard, struct entry *entry)
+static void shard_unref(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     pthread_mutex_lock(&shard->lock);
-    entry_unref(entry);
+    entry_unref(cache, entry);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -242,7 +253,7 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
     r = check_length(entry, request, err);
     if (r == 0)
         memcpy(request->out, entry->data + request->from, request->count);
-    shard_unref(shard, entry);
+    shard_unref(cache, shard, entry);
     return r < 0 ? r : 1;
 }
 
@@ -275,8 +286,8 @@ static void publish_ready(struct chunk_cache *cache, struct shard *shard, struct
     pthread_mutex_unlock(&shard->lock);
 }
 
-static void publish_failed(struct shard *shard, struct entry *entry, int code,
-                           const struct error *failure)
+static void publish_failed(struct chunk_cache *cache, struct shard *shard, struct entry *entry,
+                           int code, const struct error *failure)
 {
     struct error *copy = malloc(sizeof(*copy));
 
@@ -287,13 +298,13 @@ static void publish_failed(struct shard *shard, struct entry *entry, int code,
     entry->failure = copy;
     entry->failure_code = code;
     HASH_DEL(shard->table, entry);
-    entry_unref(entry); // the table's
+    entry_unref(cache, entry); // the table's
     pthread_cond_broadcast(&shard->changed);
     pthread_mutex_unlock(&shard->lock);
 }
 
 // Takes a loaded entry out again when nobody waits for it. True when that was so.
-static bool withdraw(struct shard *shard, struct entry *entry)
+static bool withdraw(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     bool alone;
 
@@ -301,7 +312,7 @@ static bool withdraw(struct shard *shard, struct entry *entry)
     alone = entry->refs == 2;
     if (alone) {
         HASH_DEL(shard->table, entry);
-        entry_unref(entry); // the table's
+        entry_unref(cache, entry); // the table's
     }
     pthread_mutex_unlock(&shard->lock);
     return alone;
@@ -317,9 +328,9 @@ static int load_whole(struct chunk_cache *cache, struct shard *shard, struct ent
 
     if (r < 0)
         return r;
-    if (withdraw(shard, entry))
+    if (withdraw(cache, shard, entry))
         return 0;
-    entry->data = malloc(entry->len);
+    entry->data = content_new(cache, entry);
     if (!entry->data)
         return error_set(err, -ENOMEM, "out of memory for %zu bytes of content", entry->len);
     memcpy(entry->data, request->out, entry->len);
@@ -333,7 +344,7 @@ static int load_part(struct chunk_cache *cache, struct shard *shard, struct entr
 {
     int r;
 
-    entry->data = malloc(entry->len);
+    entry->data = content_new(cache, entry);
     if (!entry->data)
         return error_set(err, -ENOMEM, "out of memory for %zu bytes of content", entry->len);
     r = load(request, entry->data, arg, err);
@@ -355,7 +366,7 @@ static struct entry *claim(struct chunk_cache *cache, struct shard *shard,
         while (entry->state == ENTRY_LOADING)
             pthread_cond_wait(&shard->changed, &shard->lock);
         if (entry->state == ENTRY_FAILED && entry->ahead) {
-            entry_unref(entry);
+            entry_unref(cache, entry);
             continue;
         }
         // It may have been dropped again while this thread waited.
@@ -402,10 +413,10 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
         own_memory = is_whole(request);
         r = (own_memory ? load_whole : load_part)(cache, shard, entry, request, load, arg, &local);
         if (r < 0 && entry->state == ENTRY_LOADING)
-            publish_failed(shard, entry, r, &local);
+            publish_failed(cache, shard, entry, r, &local);
     }
     if (r < 0 || own_memory)
-        shard_unref(shard, entry);
+        shard_unref(cache, shard, entry);
     if (r < 0)
         return error_set(err, r, "%s", error_message(&local));
     *ret_view = own_memory ? (struct chunk_view){.data = request->out}
@@ -416,7 +427,7 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
 void chunk_view_release(struct chunk_cache *cache, struct chunk_view *view)
 {
     if (view->entry)
-        shard_unref(shard_of(cache, &view->entry->key.id), view->entry);
+        shard_unref(cache, shard_of(cache, &view->entry->key.id), view->entry);
     *view = (struct chunk_view){0};
 }
 
@@ -511,17 +522,16 @@ int chunk_cache_load_ahead(struct chunk_cache *cache, const struct chunk_request
 
     entry->owner = owner;
     entry->loaded_at = clock_monotonic();
-    entry->cache = cache;
-    entry->data = spare_buffers_take(&cache->spares, entry->len);
+    entry->data = content_new(cache, entry);
     r = entry->data ? load(request, entry->data, arg, &local)
                     : error_set(&local, -ENOMEM, "out of memory to load ahead");
     if (r < 0) {
         atomic_fetch_sub(&cache->ahead_bytes, entry_bytes(entry));
-        publish_failed(shard, entry, r, &local);
+        publish_failed(cache, shard, entry, r, &local);
     } else {
         publish_ahead(shard, entry);
     }
-    shard_unref(shard, entry);
+    shard_unref(cache, shard, entry);
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 1;
 }
 

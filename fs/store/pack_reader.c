@@ -35,6 +35,7 @@ struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder)
         return NULL;
     chunk_coder_free(decoder->coder);
     free(decoder->scratch);
+    free(decoder->base);
     free(decoder);
     return NULL;
 }
@@ -50,6 +51,21 @@ static int decoder_reserve(struct pack_decoder *decoder, size_t need, struct err
         return error_set(err, -ENOMEM, "out of memory to read a record of %zu bytes", need);
     decoder->scratch = scratch;
     decoder->scratch_size = need;
+    return 0;
+}
+
+int pack_decoder_base(struct pack_decoder *decoder, size_t len, void **ret_base, struct error *err)
+{
+    if (decoder->base_size < len) {
+        // Nothing of the old one is wanted, so it need not be copied.
+        free(decoder->base);
+        decoder->base_size = 0;
+        decoder->base = malloc(len);
+        if (!decoder->base)
+            return error_set(err, -ENOMEM, "out of memory for the base of a delta");
+        decoder->base_size = len;
+    }
+    *ret_base = decoder->base;
     return 0;
 }
 
