@@ -195,17 +195,12 @@ static int copy_ids(struct image *image, uint64_t chunk, unsigned count, struct 
                     struct error *err)
 {
     uint64_t number = chunk / MAP_FANOUT;
-    const struct map_node *leaf;
     struct lens *lens;
     int r = lens_take(image, number, &lens, err);
 
     if (r < 0)
         return r;
-    r = map_reader_leaf(lens->reader, number, &leaf, err);
-    if (r == 0 && leaf)
-        memcpy(ret_ids, &leaf->ids[chunk % MAP_FANOUT], count * sizeof(*ret_ids));
-    else if (r == 0)
-        memset(ret_ids, 0, count * sizeof(*ret_ids));
+    r = map_reader_ids(lens->reader, chunk, count, ret_ids, err);
     lens_give_back(image, lens, number);
     return r;
 }

@@ -65,6 +65,11 @@ int store_read_cached(struct store *store, struct catalog_conn *conn,
                       const struct chunk_request *request, chunk_cache_load_fn load,
                       struct error *err);
 
+// As store_read_cached() without a lease, but copies nothing: *ret_view stands until
+// store_release_view(). Not for whole chunks.
+int store_view_cached(struct store *store, const struct chunk_request *request,
+                      chunk_cache_load_fn load, struct chunk_view *ret_view, struct error *err);
+
 // store_get() of a map node for a load function: its place may be remembered.
 int store_load_node(const struct store_load *load, const struct digest *id, void **ret_data,
                     size_t *ret_len, struct error *err);
