@@ -8,8 +8,10 @@
 // puts it back. Opening costs one node, whatever the capacity.
 //
 // Every read is told to the table of streams, which `stream_lock` guards; what it wants prefetched
-// is cut into tasks of a few chunks within a leaf, which run on the store's threads.
+// is cut into tasks of a few chunks within a leaf, which run on the store's threads. So do look-ups
+// of all places of a leaf in which small reads keep asking the catalog (leaf_misses.h).
 #include "fs/store/image.h"
+#include "fs/store/leaf_misses.h"
 #include "fs/store/map_shape.h"
 #include "fs/store/read_streams.h"
 #include "fs/store/store_members.h"
@@ -45,6 +47,7 @@ struct image {
     uint64_t window_max; // constant; less than a chunk: nothing is prefetched
     pthread_mutex_t stream_lock;
     struct read_streams streams;
+    struct leaf_misses misses; // guarded by stream_lock
 };
 
 // Every hole is read from here, and it stays in the processor's cache. Constant, so that it is a
@@ -149,6 +152,7 @@ int image_open(struct store *store, const struct digest *root, uint64_t capacity
     image->window_max = chunk_cache_ahead_max(store->cache) / AHEAD_READERS;
     if (image->window_max > AHEAD_WINDOW_MAX)
         image->window_max = AHEAD_WINDOW_MAX;
+    leaf_misses_init(&image->misses, location_cache_capacity(store->locations));
     image->root = *root;
     image->capacity = capacity;
     image->chunk_size = chunk_size;
@@ -286,11 +290,37 @@ static void note_read(struct image *image, uint64_t offset, size_t len)
                      (ahead.to + image->chunk_size - 1) >> shift, ahead.stream);
 }
 
+static void locate_leaf(void *owner, const struct prefetch_range *range)
+{
+    struct image *image = owner;
+    struct digest ids[MAP_FANOUT];
+    struct error ignored = ERROR_INIT;
+
+    if (copy_ids(image, range->first, range->count, ids, &ignored) == 0)
+        store_locate(image->store, ids, range->count);
+}
+
+// Tells the table that a reader waited for the catalog to say where `chunk` is.
+static void note_miss(struct image *image, uint64_t chunk)
+{
+    struct prefetch_range range = {.first = chunk - chunk % MAP_FANOUT, .count = MAP_FANOUT};
+    bool wanted;
+
+    pthread_mutex_lock(&image->stream_lock);
+    wanted = leaf_misses_note(&image->misses, chunk / MAP_FANOUT);
+    pthread_mutex_unlock(&image->stream_lock);
+    if (range.count > image->shape.chunks - range.first)
+        range.count = (uint32_t)(image->shape.chunks - range.first);
+    if (wanted)
+        prefetch_submit_idle(image->store->prefetch, locate_leaf, image, &range);
+}
+
 // --- reading
 
-// Gets [from, from + count) of the chunk `id`; `at` is where it begins in what is read.
-typedef int (*piece_fn)(struct image *image, void *arg, const struct digest *id, size_t from,
-                        size_t count, size_t at, struct error *err);
+// Gets [from, from + count) of chunk number `chunk`, whose id is `id`; `at` is where it begins in
+// what is read.
+typedef int (*piece_fn)(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                        size_t from, size_t count, size_t at, struct error *err);
 
 // As much of the `len` bytes at `offset` as lies in one leaf. Returns the count.
 static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t offset, piece_fn fn,
@@ -316,7 +346,7 @@ static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t of
 
         if (part > len - done)
             part = len - done;
-        r = fn(image, arg, &ids[i], from, part, at + done, err);
+        r = fn(image, arg, first + i, &ids[i], from, part, at + done, err);
         done += part;
     }
     return r < 0 ? r : (ssize_t)done;
@@ -347,16 +377,26 @@ static int walk(struct image *image, size_t len, uint64_t offset, piece_fn fn, v
     return 0;
 }
 
-static int copy_piece(struct image *image, void *arg, const struct digest *id, size_t from,
-                      size_t count, size_t at, struct error *err)
+static int copy_piece(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                      size_t from, size_t count, size_t at, struct error *err)
 {
     uint8_t *out = (uint8_t *)arg + at;
+    struct chunk_view pin;
+    int r;
 
     if (digest_is_zero(id)) {
         memset(out, 0, count);
         return 0;
     }
-    return store_read_chunk(image->store, NULL, id, image->chunk_size, from, count, out, err);
+    r = store_view_chunk(image->store, NULL, id, image->chunk_size, from, count, out, &pin, err);
+    if (r < 0)
+        return r;
+    if (pin.looked_up)
+        note_miss(image, chunk);
+    if (pin.data != out)
+        memcpy(out, pin.data, count);
+    store_release_view(image->store, &pin);
+    return 0;
 }
 
 ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err)
@@ -379,8 +419,8 @@ static void view_add(struct image_view *view, const uint8_t *data, size_t count)
         view->iov[view->count++] = (struct iovec){(void *)(uintptr_t)data, count};
 }
 
-static int view_piece(struct image *image, void *arg, const struct digest *id, size_t from,
-                      size_t count, size_t at, struct error *err)
+static int view_piece(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                      size_t from, size_t count, size_t at, struct error *err)
 {
     struct image_view *view = arg;
     struct chunk_view pin;
@@ -402,6 +442,8 @@ static int view_piece(struct image *image, void *arg, const struct digest *id, s
     r = store_view_chunk(image->store, NULL, id, image->chunk_size, from, count, out, &pin, err);
     if (r < 0)
         return r;
+    if (pin.looked_up)
+        note_miss(image, chunk);
     view_add(view, pin.data, count);
     if (pin.entry)
         view->pins[view->pin_count++] = pin;

@@ -34,6 +34,10 @@ struct prefetch *prefetch_free(struct prefetch *prefetch);
 void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
                      const struct prefetch_range *range);
 
+// The same for work that no reader is about to need: it is done when nothing else is queued.
+void prefetch_submit_idle(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                          const struct prefetch_range *range);
+
 // Forgets what is queued for `owner` and waits for what is under way: afterwards nothing works for
 // him. He submits nothing meanwhile.
 void prefetch_cancel(struct prefetch *prefetch, const void *owner);

@@ -67,6 +67,7 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
     pthread_mutex_init(&store->decoder_lock, NULL);
     pthread_mutex_init(&store->orphan_lock, NULL);
     pins_init(&store->pins);
+    atomic_init(&store->looked_up, 0);
     store->config = config;
     store->catalog = catalog;
     store->pack_bytes =
@@ -512,7 +513,7 @@ int store_load_node(const struct store_load *load, const struct digest *id, void
 static int load_chunk(const struct chunk_request *request, void *content, void *arg,
                       struct error *err)
 {
-    const struct store_load *load = arg;
+    struct store_load *load = arg;
     struct wanted wanted = {.kind = RECORD_CHUNK,
                             .id = request->id,
                             .how = load->ahead ? READ_QUIET : 0,
@@ -521,6 +522,9 @@ static int load_chunk(const struct chunk_request *request, void *content, void *
 
     if (read_remembered(load->store, &wanted))
         return 0;
+    load->looked_up = true;
+    if (!load->ahead)
+        atomic_fetch_add(&load->store->looked_up, 1);
     return read_wanted(load->store, load->conn, &wanted, err);
 }
 
@@ -537,11 +541,15 @@ int store_view_chunk(struct store *store, struct catalog_conn *conn, const struc
         .count = count,
         .out = out,
     };
+    int r;
 
     if (len == 0 || len > PACK_PAYLOAD_MAX || from > len || count > len - from)
         return error_set(err, -EINVAL, "[%zu, +%zu) is not within a chunk of %zu bytes", from,
                          count, len);
-    return chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
+    r = chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
+    if (r == 0)
+        ret_view->looked_up = load.looked_up;
+    return r;
 }
 
 void store_release_view(struct store *store, struct chunk_view *view)
@@ -581,11 +589,9 @@ void store_locate(struct store *store, const struct digest *ids, size_t count)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct error ignored = ERROR_INIT;
-    struct chunk_location known;
 
     for (size_t i = 0; i < count; i++) {
-        if (digest_is_zero(&ids[i]) ||
-            location_cache_find(store->locations, RECORD_CHUNK, &ids[i], &known))
+        if (digest_is_zero(&ids[i]) || location_cache_has(store->locations, RECORD_CHUNK, &ids[i]))
             continue;
         if (!conn && catalog_read_begin(store->catalog, &conn, &ignored) < 0)
             return;
@@ -601,6 +607,11 @@ void store_load_ahead(struct store *store, const struct digest *id, size_t len, 
 
     if (len > 0 && len <= PACK_PAYLOAD_MAX)
         chunk_cache_load_ahead(store->cache, &request, owner, load_chunk, &load, &ignored);
+}
+
+uint64_t store_looked_up(const struct store *store)
+{
+    return atomic_load(&store->looked_up);
 }
 
 struct chunk_cache_counts store_cache_counts(struct store *store)

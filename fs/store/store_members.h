@@ -14,6 +14,7 @@
 #include "fs/store/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct store {
     // constant while the store is open
@@ -26,6 +27,7 @@ struct store {
     struct chunk_cache *cache;
     struct location_cache *locations; // where chunks and map nodes were found last: hints
     struct prefetch *prefetch;
+    atomic_uint_fast64_t looked_up; // chunks that the catalog was asked for while a reader waited
     struct reserve *reserve;   // borrowed; NULL: none is kept
     store_damage_fn on_damage; // NULL: nobody wants to know
     void *on_damage_arg;
@@ -57,6 +59,7 @@ struct store_load {
     struct store *store;
     struct catalog_conn *conn; // NULL: none is held
     bool ahead;                // of every reader: tells nobody of damage
+    bool looked_up;            // set by the load: the catalog was asked
 };
 
 // chunk_cache_read() with `load`, which is called with a struct store_load. No thread waits for a
