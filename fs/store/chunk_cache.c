@@ -12,12 +12,16 @@
 // together. When there is no room for more, the oldest of the shard gives way if nobody came for it
 // in a second: its reader has gone elsewhere.
 //
+// A full shard keeps a chunk of which a part was asked for only when its watch says that this pays;
+// else the chunk is given to its reader and dropped, and its memory is the next one's.
+//
 // Threads: any. A shard's lock is held for look-ups and list work only, never while loading,
 // decoding or copying; waiters sleep on the shard's condition.
 #include "fs/store/chunk_cache.h"
 
 #include "base/clock.h"
 #include "fs/store/digest_hash.h"
+#include "fs/store/reuse_watch.h"
 #include "fs/store/spare_buffers.h"
 
 #include <pthread.h>
@@ -62,6 +66,7 @@ struct shard {
     uint64_t bytes;      // of the entries in `used`
     uint64_t hits, misses;
     uint64_t ahead_loads, ahead_used;
+    struct reuse_watch watch;
 };
 
 struct chunk_cache {
@@ -338,9 +343,20 @@ static int load_whole(struct chunk_cache *cache, struct shard *shard, struct ent
     return 0;
 }
 
+// Whether a chunk whose part is asked for and that has to be loaded is to be kept. Lock held.
+static bool shard_wants(struct chunk_cache *cache, struct shard *shard,
+                        const struct chunk_request *request)
+{
+    if (request->kind != RECORD_CHUNK)
+        return true;
+    return reuse_watch_missed(&shard->watch, request->id) ||
+           shard->bytes + request->len < cache->shard_bytes;
+}
+
+// What is not `wanted` is the caller's alone, unless somebody came to wait for it.
 static int load_part(struct chunk_cache *cache, struct shard *shard, struct entry *entry,
-                     const struct chunk_request *request, chunk_cache_load_fn load, void *arg,
-                     struct error *err)
+                     bool wanted, const struct chunk_request *request, chunk_cache_load_fn load,
+                     void *arg, struct error *err)
 {
     int r;
 
@@ -348,7 +364,7 @@ static int load_part(struct chunk_cache *cache, struct shard *shard, struct entr
     if (!entry->data)
         return error_set(err, -ENOMEM, "out of memory for %zu bytes of content", entry->len);
     r = load(request, entry->data, arg, err);
-    if (r == 0)
+    if (r == 0 && (wanted || !withdraw(cache, shard, entry)))
         publish_ready(cache, shard, entry);
     return r;
 }
@@ -372,6 +388,8 @@ static struct entry *claim(struct chunk_cache *cache, struct shard *shard,
         // It may have been dropped again while this thread waited.
         if (entry->state == ENTRY_READY && shard_find(shard, request) == entry)
             shard_use(cache, shard, entry, is_whole(request));
+        if (request->kind == RECORD_CHUNK && !is_whole(request))
+            reuse_watch_found(&shard->watch);
         shard->hits++;
         *ret_found = true;
         return entry;
@@ -397,12 +415,14 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
 {
     struct shard *shard = shard_of(cache, request->id);
     struct error local = ERROR_INIT;
-    bool found, own_memory = false;
+    bool found, wanted = false, own_memory = false;
     struct entry *entry;
     int r;
 
     pthread_mutex_lock(&shard->lock);
     entry = claim(cache, shard, request, &found);
+    if (entry && !found && !is_whole(request))
+        wanted = shard_wants(cache, shard, request);
     pthread_mutex_unlock(&shard->lock);
     if (!entry)
         return error_set(err, -ENOMEM, "out of memory for the chunk cache");
@@ -411,7 +431,8 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
         r = check_found(entry, request, &local);
     } else {
         own_memory = is_whole(request);
-        r = (own_memory ? load_whole : load_part)(cache, shard, entry, request, load, arg, &local);
+        r = own_memory ? load_whole(cache, shard, entry, request, load, arg, &local)
+                       : load_part(cache, shard, entry, wanted, request, load, arg, &local);
         if (r < 0 && entry->state == ENTRY_LOADING)
             publish_failed(cache, shard, entry, r, &local);
     }
