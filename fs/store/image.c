@@ -543,7 +543,7 @@ static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *re
                 struct error *err)
 {
     uint64_t chunk = offset >> image->shape.chunk_shift;
-    uint64_t found;
+    uint64_t found = 0;
     struct lens *lens;
     int r = lens_take(image, chunk / MAP_FANOUT, &lens, err);
 
@@ -562,7 +562,7 @@ static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *re
 
 int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err)
 {
-    uint64_t found;
+    uint64_t found = 0;
     int r = check_seek(image, offset, err);
 
     if (r == 0)

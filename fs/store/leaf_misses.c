@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// The table of misses: one slot for a leaf, by its number; another leaf in it takes it over.
+// The table of misses: one slot for a leaf, by its number. Of leaves that share a slot the one that
+// is met more often has it.
 #include "fs/store/leaf_misses.h"
 
 #include "fs/store/map.h"
 
-#define MISSES_FIRST 3                // of a leaf: one may be all that is ever read of it
-#define MISSES_AGAIN (MAP_FANOUT / 4) // its places were pushed out, or could not be looked up
-#define MISSES_PER_PLACE 4            // pay for one that is looked up
+#define MISSES_PER_PLACE 4 // pay for one that is looked up
 #define LEAF_COST (MISSES_PER_PLACE * MAP_FANOUT)
 
 void leaf_misses_init(struct leaf_misses *misses, uint64_t places)
@@ -22,10 +21,15 @@ bool leaf_misses_note(struct leaf_misses *misses, uint64_t leaf)
 
     if (misses->credit < misses->credit_max)
         misses->credit++;
+    if (slot->used && slot->leaf != leaf && slot->count > 0) {
+        slot->count--;
+        return false;
+    }
     if (!slot->used || slot->leaf != leaf)
         *slot = (struct leaf_miss){.leaf = leaf, .used = true};
     slot->count++;
-    if (slot->count < (slot->looked ? MISSES_AGAIN : MISSES_FIRST) || misses->credit < LEAF_COST)
+    if (slot->count < (slot->looked ? LEAF_MISSES_AGAIN : LEAF_MISSES_FIRST) ||
+        misses->credit < LEAF_COST)
         return false;
     misses->credit -= LEAF_COST;
     slot->count = 0;

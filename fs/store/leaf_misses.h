@@ -4,23 +4,26 @@
 // in which readers had to ask the catalog for a chunk. Knows neither catalog nor threads: a miss is
 // told to it, and it answers whether the whole leaf should follow.
 //
-// Small reads at random come back to a leaf until they have been everywhere in it. Looking up 256
-// places at once costs less than one after the other, and the reader need not wait for it. What is
-// spent on that is bounded by a credit: at first what the cache of places holds, half of it, so
-// that a disk does not push out what was looked up for it; later a quarter of what readers had to
-// look up themselves, so that one who reads more of a disk than can be remembered costs little
-// more than before.
+// Small reads at random come back to a leaf until they have been everywhere in it. Looking up all
+// of its places costs as much as the reader's own look-ups would, but one view of the catalog
+// instead of 256, and he need not wait for it. A few reads are no reason: the rest would be for
+// nothing. What is spent on that is bounded by a credit: at first what the cache of places holds,
+// half of it, so that a disk does not push out what was looked up for it; later a quarter of what
+// readers had to look up themselves, so that one who reads more of a disk than can be remembered
+// costs little more than before.
 #ifndef FS_STORE_LEAF_MISSES_H
 #define FS_STORE_LEAF_MISSES_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LEAF_MISSES_SLOTS 256 // leaves that are watched; a leaf has one slot, shared with others
+#define LEAF_MISSES_SLOTS 1024 // leaves that are watched; a leaf has one slot, shared with others
+#define LEAF_MISSES_FIRST 16   // of a leaf, until its places are looked up
+#define LEAF_MISSES_AGAIN 64   // after that: they were pushed out, or could not be looked up
 
 struct leaf_miss {
     uint64_t leaf;
-    uint32_t count;    // misses since it was watched, or since its places were looked up
+    uint16_t count;    // misses since it was watched, or since its places were looked up
     bool used, looked; // looked up as a whole
 };
 

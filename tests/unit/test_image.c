@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "fs/store/image.h"
+#include "fs/store/leaf_misses.h"
 #include "fs/store/store_members.h"
 
 #include "tests/unit/store_fixture.h"
@@ -425,15 +426,14 @@ static unsigned places_known(struct store_fixture *fixture, struct disk *disk, u
 // Small reads all over a leaf: after a few of them the catalog is not asked any more.
 static void test_places_of_a_leaf(void **state)
 {
-    static const unsigned first[] = {200, 17, 90};
     struct store_fixture *fixture = *state;
     struct store *store = fixture->store;
     uint8_t buf[100 + 1];
     struct disk disk;
 
     make_disk(fixture, 2 * MAP_FANOUT * CHUNK, true, &disk);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_true(same(&disk, first[i] * CHUNK + 50, 100, buf));
+    for (unsigned i = 0; i < LEAF_MISSES_FIRST; i++) {
+        assert_true(same(&disk, i * 37 % MAP_FANOUT * CHUNK + 50, 100, buf));
         assert_int_equal(store_looked_up(store), i + 1);
     }
     for (int tries = 0; places_known(fixture, &disk, 0, MAP_FANOUT) < MAP_FANOUT; tries++) {
@@ -446,11 +446,11 @@ static void test_places_of_a_leaf(void **state)
         assert_true(i % 2 ? same_view(&disk, chunk * CHUNK + i, 100)
                           : same(&disk, chunk * CHUNK + i, 100, buf));
     }
-    assert_int_equal(store_looked_up(store), 3);
+    assert_int_equal(store_looked_up(store), LEAF_MISSES_FIRST);
     // Nobody has read in the other leaf, so nobody looked there.
     assert_int_equal(places_known(fixture, &disk, MAP_FANOUT, 2 * MAP_FANOUT), 0);
     assert_true(same(&disk, (MAP_FANOUT + 7) * CHUNK, 100, buf));
-    assert_int_equal(store_looked_up(store), 4);
+    assert_int_equal(store_looked_up(store), LEAF_MISSES_FIRST + 1);
     drop_disk(&disk);
 }
 

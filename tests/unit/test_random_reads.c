@@ -36,16 +36,19 @@ static void test_leaves(void **state)
     (void)state;
 
     leaf_misses_init(&misses, 100 * MAP_FANOUT);
-    assert_int_equal(notes(&misses, 7, 2), 0); // it may be all that is ever read of it
-    assert_int_equal(notes(&misses, 8, 2), 0);
+    // It may be all that is ever read of it.
+    assert_int_equal(notes(&misses, 7, LEAF_MISSES_FIRST - 1), 0);
+    assert_int_equal(notes(&misses, 8, LEAF_MISSES_FIRST - 1), 0);
     assert_int_equal(notes(&misses, 7, 1), 1);
     assert_int_equal(notes(&misses, 8, 1), 1);
     // Once; and again only when much of it is not remembered any more.
-    assert_int_equal(notes(&misses, 7, 20), 0);
-    assert_int_equal(notes(&misses, 7, MAP_FANOUT), 4);
-    // Another leaf in its slot is another leaf.
-    assert_int_equal(notes(&misses, 7 + LEAF_MISSES_SLOTS, 2), 0);
-    assert_int_equal(notes(&misses, 7, 2), 0);
+    assert_int_equal(notes(&misses, 7, LEAF_MISSES_AGAIN - 1), 0);
+    assert_int_equal(notes(&misses, 7, 1 + 3 * LEAF_MISSES_AGAIN), 4);
+    // Another leaf in its slot is another leaf, and has it when it is met more often.
+    assert_int_equal(notes(&misses, 7 + LEAF_MISSES_SLOTS, LEAF_MISSES_FIRST), 1);
+    assert_int_equal(notes(&misses, 7, LEAF_MISSES_FIRST - 1), 0);
+    assert_int_equal(notes(&misses, 7 + LEAF_MISSES_SLOTS, 5), 0);
+    assert_int_equal(notes(&misses, 7, 5), 0);
     assert_int_equal(notes(&misses, 7, 1), 1);
 }
 
