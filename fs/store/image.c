@@ -488,56 +488,8 @@ static int check_seek(const struct image *image, uint64_t offset, struct error *
     return 0;
 }
 
-// The first chunk at or after `chunk` that is (not) a hole; past the last chunk when there is none.
-static int find_data(struct image *image, struct map_reader *reader, uint64_t chunk,
-                     uint64_t *ret_chunk, struct error *err)
-{
-    for (;;) {
-        const struct map_node *leaf;
-        uint64_t number;
-        int r = map_reader_next_leaf(reader, chunk / MAP_FANOUT, &number, err);
-
-        if (r > 0)
-            r = map_reader_leaf(reader, number, &leaf, err);
-        else if (r == 0)
-            break;
-        if (r < 0)
-            return r;
-        if (number > chunk / MAP_FANOUT)
-            chunk = number * MAP_FANOUT;
-        do {
-            if (leaf && !digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
-                *ret_chunk = chunk;
-                return 0;
-            }
-        } while (++chunk % MAP_FANOUT != 0);
-    }
-    *ret_chunk = image->shape.chunks;
-    return 0;
-}
-
-static int find_hole(struct image *image, struct map_reader *reader, uint64_t chunk,
-                     uint64_t *ret_chunk, struct error *err)
-{
-    while (chunk < image->shape.chunks) {
-        const struct map_node *leaf;
-        int r = map_reader_leaf(reader, chunk / MAP_FANOUT, &leaf, err);
-
-        if (r < 0)
-            return r;
-        do {
-            if (!leaf || digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
-                *ret_chunk = chunk;
-                return 0;
-            }
-        } while (++chunk % MAP_FANOUT != 0);
-    }
-    *ret_chunk = image->shape.chunks;
-    return 0;
-}
-
-typedef int (*find_fn)(struct image *image, struct map_reader *reader, uint64_t chunk,
-                       uint64_t *ret_chunk, struct error *err);
+typedef int (*find_fn)(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                       struct error *err);
 
 static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *ret_offset,
                 struct error *err)
@@ -549,7 +501,7 @@ static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *re
 
     if (r < 0)
         return r;
-    r = find(image, lens->reader, chunk, &found, err);
+    r = find(lens->reader, chunk, &found, err);
     lens_give_back(image, lens, r < 0 ? UINT64_MAX : found / MAP_FANOUT);
     if (r < 0)
         return r;
@@ -566,7 +518,7 @@ int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, 
     int r = check_seek(image, offset, err);
 
     if (r == 0)
-        r = seek(image, offset, find_data, &found, err);
+        r = seek(image, offset, map_reader_find_chunk, &found, err);
     if (r < 0)
         return r;
     if (found >= image->capacity)
@@ -579,7 +531,7 @@ int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, 
 {
     int r = check_seek(image, offset, err);
 
-    return r < 0 ? r : seek(image, offset, find_hole, ret_offset, err);
+    return r < 0 ? r : seek(image, offset, map_reader_find_hole, ret_offset, err);
 }
 
 int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t count,

@@ -63,6 +63,12 @@ int map_reader_ids(struct map_reader *reader, uint64_t chunk, unsigned count,
 // absent sub-trees at once.
 int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret_leaf,
                          struct error *err);
+// The first chunk at or after `chunk` that is no hole, or that is one; the number of chunks when
+// there is none.
+int map_reader_find_chunk(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                          struct error *err);
+int map_reader_find_hole(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                         struct error *err);
 // For each of `count` pieces of `piece` bytes of the disk, the first of which begins at `offset`:
 // whether a chunk that is there overlaps it. A leaf that lies in one piece is not loaded. What a
 // damaged part of the map covers counts as there.

@@ -205,6 +205,53 @@ int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret
     return 0;
 }
 
+int map_reader_find_chunk(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                          struct error *err)
+{
+    for (;;) {
+        const struct map_node *leaf;
+        uint64_t number;
+        int r = map_reader_next_leaf(reader, chunk / MAP_FANOUT, &number, err);
+
+        if (r > 0)
+            r = map_reader_leaf(reader, number, &leaf, err);
+        else if (r == 0)
+            break;
+        if (r < 0)
+            return r;
+        if (number > chunk / MAP_FANOUT)
+            chunk = number * MAP_FANOUT;
+        do {
+            if (leaf && !digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
+                *ret_chunk = chunk;
+                return 0;
+            }
+        } while (++chunk % MAP_FANOUT != 0);
+    }
+    *ret_chunk = reader->shape.chunks;
+    return 0;
+}
+
+int map_reader_find_hole(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                         struct error *err)
+{
+    while (chunk < reader->shape.chunks) {
+        const struct map_node *leaf;
+        int r = map_reader_leaf(reader, chunk / MAP_FANOUT, &leaf, err);
+
+        if (r < 0)
+            return r;
+        do {
+            if (!leaf || digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
+                *ret_chunk = chunk;
+                return 0;
+            }
+        } while (++chunk % MAP_FANOUT != 0);
+    }
+    *ret_chunk = reader->shape.chunks;
+    return 0;
+}
+
 // --- where data is, piece by piece
 
 struct pieces {

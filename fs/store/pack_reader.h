@@ -11,6 +11,7 @@
 #include "fs/store/pack_backend.h"
 #include "fs/store/pack_format.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 // What a thread needs to read records: a coder, room for a payload, and room for the content of a
@@ -26,6 +27,20 @@ struct pack_decoder {
 
 int pack_decoder_new(struct pack_decoder **ret_decoder, struct error *err);
 struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder);
+
+// Idle decoders, a few of them, for threads that read a record now and then. Any thread may take
+// one and give it back; the lock is a leaf. What an idle one keeps is bounded.
+struct pack_decoders {
+    pthread_mutex_t lock;
+    struct pack_decoder *idle;
+    unsigned count;
+};
+
+void pack_decoders_init(struct pack_decoders *decoders);
+void pack_decoders_deinit(struct pack_decoders *decoders); // all have been given back
+int pack_decoders_take(struct pack_decoders *decoders, struct pack_decoder **ret_decoder,
+                       struct error *err);
+void pack_decoders_give_back(struct pack_decoders *decoders, struct pack_decoder *decoder);
 
 // Room for a base of `len` bytes, which no other call on the decoder touches; borrowed until the
 // next call of this one.

@@ -3,7 +3,7 @@
 // Opening a store and reading from it. Owns the pack backend, the cache of decoded content and a
 // few idle decoders. Writing is store_writer.c, start-up is reconcile.c.
 //
-// Threads: any. `decoder_lock` guards the list of idle decoders and is held for list work only.
+// Threads: any.
 #include "fs/store/store_members.h"
 
 #include "base/io.h"
@@ -18,9 +18,6 @@
 #define CACHE_BYTES_DEFAULT (64u * 1024 * 1024)
 #define PACK_BYTES_DEFAULT (64u * 1024 * 1024)
 #define OPEN_PACKS_MAX 64
-#define IDLE_DECODERS_MAX 8
-#define IDLE_SCRATCH_MAX (1024u * 1024)
-#define IDLE_BASE_MAX (1024u * 1024)
 #define COPIES_MAX 4       // of one record that are tried
 #define FRESH_LOOKS 2      // at where a record is, before it is called damaged
 #define LOCATIONS_SHARE 16 // one part of the cache in so many is for where chunks are
@@ -64,7 +61,7 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
 
     if (!store)
         return error_set(err, -ENOMEM, "out of memory for the store");
-    pthread_mutex_init(&store->decoder_lock, NULL);
+    pack_decoders_init(&store->decoders);
     pthread_mutex_init(&store->orphan_lock, NULL);
     pins_init(&store->pins);
     atomic_init(&store->looked_up, 0);
@@ -101,12 +98,7 @@ struct store *store_close(struct store *store)
     if (!store)
         return NULL;
     prefetch_free(store->prefetch);
-    while (store->decoders) {
-        struct pack_decoder *decoder = store->decoders;
-
-        store->decoders = decoder->next;
-        pack_decoder_free(decoder);
-    }
+    pack_decoders_deinit(&store->decoders);
     pack_backend_close(store->backend);
     chunk_cache_free(store->cache);
     location_cache_free(store->locations);
@@ -118,7 +110,6 @@ struct store *store_close(struct store *store)
         store->orphans = orphan->next;
         free(orphan);
     }
-    pthread_mutex_destroy(&store->decoder_lock);
     pthread_mutex_destroy(&store->orphan_lock);
     free(store);
     return NULL;
@@ -151,44 +142,6 @@ const char *store_cache_dir(const struct store *store)
 }
 
 // --- reading
-
-static int decoder_take(struct store *store, struct pack_decoder **ret_decoder, struct error *err)
-{
-    struct pack_decoder *decoder;
-
-    pthread_mutex_lock(&store->decoder_lock);
-    decoder = store->decoders;
-    if (decoder) {
-        store->decoders = decoder->next;
-        store->decoder_count--;
-    }
-    pthread_mutex_unlock(&store->decoder_lock);
-    if (!decoder)
-        return pack_decoder_new(ret_decoder, err);
-    *ret_decoder = decoder;
-    return 0;
-}
-
-static void decoder_give_back(struct store *store, struct pack_decoder *decoder)
-{
-    bool keep = decoder->scratch_size <= IDLE_SCRATCH_MAX;
-
-    if (decoder->base_size > IDLE_BASE_MAX) {
-        free(decoder->base);
-        decoder->base = NULL;
-        decoder->base_size = 0;
-    }
-    pthread_mutex_lock(&store->decoder_lock);
-    keep = keep && store->decoder_count < IDLE_DECODERS_MAX;
-    if (keep) {
-        decoder->next = store->decoders;
-        store->decoders = decoder;
-        store->decoder_count++;
-    }
-    pthread_mutex_unlock(&store->decoder_lock);
-    if (!keep)
-        pack_decoder_free(decoder);
-}
 
 // Where the record is. A record the catalog does not know is damage: somebody refers to it. Returns
 // the number of copies.
@@ -326,13 +279,13 @@ static int read_copy(struct store *store, struct catalog_conn *conn,
                      const struct chunk_location *copy, unsigned how, void *out, struct error *err)
 {
     struct pack_decoder *decoder;
-    int r = decoder_take(store, &decoder, err);
+    int r = pack_decoders_take(&store->decoders, &decoder, err);
 
     if (r < 0)
         return r;
     r = digest_is_zero(&copy->record.base) ? read_located(store, decoder, copy, NULL, how, out, err)
                                            : read_delta(store, decoder, conn, copy, how, out, err);
-    decoder_give_back(store, decoder);
+    pack_decoders_give_back(&store->decoders, decoder);
     return r;
 }
 
@@ -452,12 +405,12 @@ static int read_base_alone(struct store *store, struct catalog_conn *conn, const
                            size_t len, void *out, struct error *err)
 {
     struct pack_decoder *decoder;
-    int r = decoder_take(store, &decoder, err);
+    int r = pack_decoders_take(&store->decoders, &decoder, err);
 
     if (r < 0)
         return r;
     r = read_base_in(store, decoder, conn, id, len, 0, out, err);
-    decoder_give_back(store, decoder);
+    pack_decoders_give_back(&store->decoders, decoder);
     return r;
 }
 

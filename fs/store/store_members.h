@@ -28,17 +28,15 @@ struct store {
     struct location_cache *locations; // where chunks and map nodes were found last: hints
     struct prefetch *prefetch;
     atomic_uint_fast64_t looked_up; // chunks that the catalog was asked for while a reader waited
-    struct reserve *reserve;   // borrowed; NULL: none is kept
-    store_damage_fn on_damage; // NULL: nobody wants to know
+    struct reserve *reserve;        // borrowed; NULL: none is kept
+    store_damage_fn on_damage;      // NULL: nobody wants to know
     void *on_damage_arg;
     struct pins pins; // what writers rely on, for gc
 
     pthread_mutex_t orphan_lock;
     struct orphan_pack *orphans; // guarded by orphan_lock
 
-    pthread_mutex_t decoder_lock;
-    struct pack_decoder *decoders; // idle ones
-    unsigned decoder_count;        // of them
+    struct pack_decoders decoders; // idle ones; has a lock of its own
 };
 
 // A sealed pack of this process whose commit failed. Its file must stay, for the commit may come
