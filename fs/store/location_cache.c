@@ -133,7 +133,7 @@ static int nibble_of(char c)
 }
 
 // The opposite of uuid_unparse_lower(), and nothing more: uuid_parse(3) takes whatever a person may
-// write, which costs a tenth of a look-up in the catalog.
+// write, and costs a quarter of a look-up in the catalog.
 static bool parse_uuid(const char text[UUID_TEXT_SIZE], uuid_t out)
 {
     const char *at = text;
