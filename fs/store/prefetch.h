@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads that decode ahead of readers, one a core, shared by all images of a store. They are
+// Threads that work ahead of readers, one a core, shared by all images of a store. They are
 // started when the first work comes.
 //
 // Work is a hint: when the queue is full it is forgotten, and its errors are nobody's; whoever
