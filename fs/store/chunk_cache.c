@@ -12,12 +12,16 @@
 // together. When there is no room for more, the oldest of the shard gives way if nobody came for it
 // in a second: its reader has gone elsewhere.
 //
+// A full shard keeps a chunk of which a part was asked for only when its watch says that this pays;
+// else the chunk is given to its reader and dropped, and its memory is the next one's.
+//
 // Threads: any. A shard's lock is held for look-ups and list work only, never while loading,
 // decoding or copying; waiters sleep on the shard's condition.
 #include "fs/store/chunk_cache.h"
 
 #include "base/clock.h"
 #include "fs/store/digest_hash.h"
+#include "fs/store/reuse_watch.h"
 #include "fs/store/spare_buffers.h"
 
 #include <pthread.h>
@@ -49,9 +53,8 @@ struct entry {
     uint8_t *data;
     struct error *failure; // NULL also when there was no memory for it
     int failure_code;
-    struct chunk_cache *cache; // of what is loaded ahead: its memory goes to the spares
-    const void *owner;         // of it: a name, never followed
-    int64_t loaded_at;         // monotonic
+    const void *owner; // of what is loaded ahead: a name, never followed
+    int64_t loaded_at; // of it; monotonic
 };
 
 struct shard {
@@ -63,12 +66,13 @@ struct shard {
     uint64_t bytes;      // of the entries in `used`
     uint64_t hits, misses;
     uint64_t ahead_loads, ahead_used;
+    struct reuse_watch watch;
 };
 
 struct chunk_cache {
     uint64_t shard_bytes, ahead_max;
     atomic_uint_fast64_t ahead_bytes;
-    struct spare_buffers spares; // for what is loaded ahead, out of its share
+    struct spare_buffers spares; // of chunks, in the room that nothing loaded ahead takes
     struct shard shards[SHARD_COUNT];
 };
 
@@ -90,18 +94,29 @@ int chunk_cache_new(uint64_t bytes, struct chunk_cache **ret_cache, struct error
     return 0;
 }
 
-static void entry_unref(struct entry *entry) // lock held
+// Memory for content. That of chunks is used again: what pushes an old chunk out takes its memory.
+static uint8_t *content_new(struct chunk_cache *cache, const struct entry *entry)
+{
+    return entry->key.kind == RECORD_CHUNK ? spare_buffers_take(&cache->spares, entry->len)
+                                           : malloc(entry->len);
+}
+
+static void content_free(struct chunk_cache *cache, const struct entry *entry)
+{
+    uint64_t held = atomic_load(&cache->ahead_bytes), max = cache->ahead_max;
+
+    if (entry->key.kind == RECORD_CHUNK)
+        spare_buffers_give_back(&cache->spares, entry->data, entry->len,
+                                held < max ? max - held : 0);
+    else
+        free(entry->data);
+}
+
+static void entry_unref(struct chunk_cache *cache, struct entry *entry) // lock held
 {
     if (--entry->refs > 0)
         return;
-    if (entry->cache) {
-        uint64_t held = atomic_load(&entry->cache->ahead_bytes), max = entry->cache->ahead_max;
-
-        spare_buffers_give_back(&entry->cache->spares, entry->data, entry->len,
-                                held < max ? max - held : 0);
-    } else {
-        free(entry->data);
-    }
+    content_free(cache, entry);
     free(entry->failure);
     free(entry);
 }
@@ -111,12 +126,13 @@ static uint64_t entry_bytes(const struct entry *entry)
     return sizeof(*entry) + entry->len;
 }
 
-static void shard_drop(struct shard *shard, struct entry *entry) // lock held, entry in `used`
+// Lock held, entry in `used`.
+static void shard_drop(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     DL_DELETE(shard->used, entry);
     shard->bytes -= entry_bytes(entry);
     HASH_DEL(shard->table, entry);
-    entry_unref(entry);
+    entry_unref(cache, entry);
 }
 
 // Takes an entry out of the list of what nobody has read. Lock held.
@@ -131,7 +147,7 @@ static void ahead_drop(struct chunk_cache *cache, struct shard *shard, struct en
 {
     ahead_leave(cache, shard, entry);
     HASH_DEL(shard->table, entry);
-    entry_unref(entry);
+    entry_unref(cache, entry);
 }
 
 struct chunk_cache *chunk_cache_free(struct chunk_cache *cache)
@@ -142,7 +158,7 @@ struct chunk_cache *chunk_cache_free(struct chunk_cache *cache)
         struct shard *shard = &cache->shards[i];
 
         while (shard->used)
-            shard_drop(shard, shard->used);
+            shard_drop(cache, shard, shard->used);
         while (shard->ahead)
             ahead_drop(cache, shard, shard->ahead);
         pthread_cond_destroy(&shard->changed);
@@ -175,7 +191,7 @@ static void shard_keep(struct chunk_cache *cache, struct shard *shard, struct en
     DL_PREPEND(shard->used, entry);
     shard->bytes += entry_bytes(entry);
     while (shard->bytes > cache->shard_bytes && shard->used)
-        shard_drop(shard, shard->used->prev); // the head's prev is the tail
+        shard_drop(cache, shard, shard->used->prev); // the head's prev is the tail
 }
 
 // Notes that somebody who holds a reference reads a READY entry of the table; `whole`: all of it.
@@ -204,10 +220,10 @@ static bool is_whole(const struct chunk_request *request)
     return request->kind == RECORD_CHUNK && request->count == request->len;
 }
 
-static void shard_unref(struct shard *shard, struct entry *entry)
+static void shard_unref(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     pthread_mutex_lock(&shard->lock);
-    entry_unref(entry);
+    entry_unref(cache, entry);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -242,7 +258,7 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
     r = check_length(entry, request, err);
     if (r == 0)
         memcpy(request->out, entry->data + request->from, request->count);
-    shard_unref(shard, entry);
+    shard_unref(cache, shard, entry);
     return r < 0 ? r : 1;
 }
 
@@ -275,8 +291,8 @@ static void publish_ready(struct chunk_cache *cache, struct shard *shard, struct
     pthread_mutex_unlock(&shard->lock);
 }
 
-static void publish_failed(struct shard *shard, struct entry *entry, int code,
-                           const struct error *failure)
+static void publish_failed(struct chunk_cache *cache, struct shard *shard, struct entry *entry,
+                           int code, const struct error *failure)
 {
     struct error *copy = malloc(sizeof(*copy));
 
@@ -287,13 +303,13 @@ static void publish_failed(struct shard *shard, struct entry *entry, int code,
     entry->failure = copy;
     entry->failure_code = code;
     HASH_DEL(shard->table, entry);
-    entry_unref(entry); // the table's
+    entry_unref(cache, entry); // the table's
     pthread_cond_broadcast(&shard->changed);
     pthread_mutex_unlock(&shard->lock);
 }
 
 // Takes a loaded entry out again when nobody waits for it. True when that was so.
-static bool withdraw(struct shard *shard, struct entry *entry)
+static bool withdraw(struct chunk_cache *cache, struct shard *shard, struct entry *entry)
 {
     bool alone;
 
@@ -301,7 +317,7 @@ static bool withdraw(struct shard *shard, struct entry *entry)
     alone = entry->refs == 2;
     if (alone) {
         HASH_DEL(shard->table, entry);
-        entry_unref(entry); // the table's
+        entry_unref(cache, entry); // the table's
     }
     pthread_mutex_unlock(&shard->lock);
     return alone;
@@ -317,9 +333,9 @@ static int load_whole(struct chunk_cache *cache, struct shard *shard, struct ent
 
     if (r < 0)
         return r;
-    if (withdraw(shard, entry))
+    if (withdraw(cache, shard, entry))
         return 0;
-    entry->data = malloc(entry->len);
+    entry->data = content_new(cache, entry);
     if (!entry->data)
         return error_set(err, -ENOMEM, "out of memory for %zu bytes of content", entry->len);
     memcpy(entry->data, request->out, entry->len);
@@ -327,17 +343,28 @@ static int load_whole(struct chunk_cache *cache, struct shard *shard, struct ent
     return 0;
 }
 
+// Whether a chunk whose part is asked for and that has to be loaded is to be kept. Lock held.
+static bool shard_wants(struct chunk_cache *cache, struct shard *shard,
+                        const struct chunk_request *request)
+{
+    if (request->kind != RECORD_CHUNK)
+        return true;
+    return reuse_watch_missed(&shard->watch, request->id) ||
+           shard->bytes + request->len < cache->shard_bytes;
+}
+
+// What is not `wanted` is the caller's alone, unless somebody came to wait for it.
 static int load_part(struct chunk_cache *cache, struct shard *shard, struct entry *entry,
-                     const struct chunk_request *request, chunk_cache_load_fn load, void *arg,
-                     struct error *err)
+                     bool wanted, const struct chunk_request *request, chunk_cache_load_fn load,
+                     void *arg, struct error *err)
 {
     int r;
 
-    entry->data = malloc(entry->len);
+    entry->data = content_new(cache, entry);
     if (!entry->data)
         return error_set(err, -ENOMEM, "out of memory for %zu bytes of content", entry->len);
     r = load(request, entry->data, arg, err);
-    if (r == 0)
+    if (r == 0 && (wanted || !withdraw(cache, shard, entry)))
         publish_ready(cache, shard, entry);
     return r;
 }
@@ -355,12 +382,14 @@ static struct entry *claim(struct chunk_cache *cache, struct shard *shard,
         while (entry->state == ENTRY_LOADING)
             pthread_cond_wait(&shard->changed, &shard->lock);
         if (entry->state == ENTRY_FAILED && entry->ahead) {
-            entry_unref(entry);
+            entry_unref(cache, entry);
             continue;
         }
         // It may have been dropped again while this thread waited.
         if (entry->state == ENTRY_READY && shard_find(shard, request) == entry)
             shard_use(cache, shard, entry, is_whole(request));
+        if (request->kind == RECORD_CHUNK && !is_whole(request))
+            reuse_watch_found(&shard->watch);
         shard->hits++;
         *ret_found = true;
         return entry;
@@ -386,12 +415,14 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
 {
     struct shard *shard = shard_of(cache, request->id);
     struct error local = ERROR_INIT;
-    bool found, own_memory = false;
+    bool found, wanted = false, own_memory = false;
     struct entry *entry;
     int r;
 
     pthread_mutex_lock(&shard->lock);
     entry = claim(cache, shard, request, &found);
+    if (entry && !found && !is_whole(request))
+        wanted = shard_wants(cache, shard, request);
     pthread_mutex_unlock(&shard->lock);
     if (!entry)
         return error_set(err, -ENOMEM, "out of memory for the chunk cache");
@@ -400,23 +431,25 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
         r = check_found(entry, request, &local);
     } else {
         own_memory = is_whole(request);
-        r = (own_memory ? load_whole : load_part)(cache, shard, entry, request, load, arg, &local);
+        r = own_memory ? load_whole(cache, shard, entry, request, load, arg, &local)
+                       : load_part(cache, shard, entry, wanted, request, load, arg, &local);
         if (r < 0 && entry->state == ENTRY_LOADING)
-            publish_failed(shard, entry, r, &local);
+            publish_failed(cache, shard, entry, r, &local);
     }
     if (r < 0 || own_memory)
-        shard_unref(shard, entry);
+        shard_unref(cache, shard, entry);
     if (r < 0)
         return error_set(err, r, "%s", error_message(&local));
-    *ret_view = own_memory ? (struct chunk_view){.data = request->out}
-                           : (struct chunk_view){entry->data + request->from, entry};
+    *ret_view = own_memory
+                    ? (struct chunk_view){.data = request->out}
+                    : (struct chunk_view){.data = entry->data + request->from, .entry = entry};
     return 0;
 }
 
 void chunk_view_release(struct chunk_cache *cache, struct chunk_view *view)
 {
     if (view->entry)
-        shard_unref(shard_of(cache, &view->entry->key.id), view->entry);
+        shard_unref(cache, shard_of(cache, &view->entry->key.id), view->entry);
     *view = (struct chunk_view){0};
 }
 
@@ -511,17 +544,16 @@ int chunk_cache_load_ahead(struct chunk_cache *cache, const struct chunk_request
 
     entry->owner = owner;
     entry->loaded_at = clock_monotonic();
-    entry->cache = cache;
-    entry->data = spare_buffers_take(&cache->spares, entry->len);
+    entry->data = content_new(cache, entry);
     r = entry->data ? load(request, entry->data, arg, &local)
                     : error_set(&local, -ENOMEM, "out of memory to load ahead");
     if (r < 0) {
         atomic_fetch_sub(&cache->ahead_bytes, entry_bytes(entry));
-        publish_failed(shard, entry, r, &local);
+        publish_failed(cache, shard, entry, r, &local);
     } else {
         publish_ahead(shard, entry);
     }
-    shard_unref(shard, entry);
+    shard_unref(cache, shard, entry);
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 1;
 }
 

@@ -46,6 +46,8 @@ int chunk_cache_find(struct chunk_cache *cache, const struct chunk_request *requ
 // must not itself need anything that a waiting caller holds. A request for all of a chunk loads
 // straight into `out` and leaves the cache as it was: who reads whole chunks reads each once, and
 // above us the kernel caches them too.
+// Of a chunk that is asked for in part all stays in the cache, unless the cache is full and it does
+// not pay (reuse_watch.h).
 int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *request,
                      chunk_cache_load_fn load, void *arg, struct error *err);
 
@@ -54,6 +56,7 @@ int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *requ
 struct chunk_view {
     const uint8_t *data;
     struct entry *entry; // the cache's; NULL: `data` is the caller's own memory
+    bool looked_up;      // the store's word: the catalog had to be asked where it is
 };
 
 // As chunk_cache_read(), but copies nothing; request->out is used only when all of a chunk is asked

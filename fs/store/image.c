@@ -8,8 +8,10 @@
 // puts it back. Opening costs one node, whatever the capacity.
 //
 // Every read is told to the table of streams, which `stream_lock` guards; what it wants prefetched
-// is cut into tasks of a few chunks within a leaf, which run on the store's threads.
+// is cut into tasks of a few chunks within a leaf, which run on the store's threads. So do look-ups
+// of all places of a leaf in which small reads keep asking the catalog (leaf_misses.h).
 #include "fs/store/image.h"
+#include "fs/store/leaf_misses.h"
 #include "fs/store/map_shape.h"
 #include "fs/store/read_streams.h"
 #include "fs/store/store_members.h"
@@ -43,6 +45,7 @@ struct image {
     uint64_t window_max; // constant; less than a chunk: nothing is prefetched
     pthread_mutex_t stream_lock;
     struct read_streams streams;
+    struct leaf_misses misses; // guarded by stream_lock
 };
 
 // Every hole is read from here, and it stays in the processor's cache. Constant, so that it is a
@@ -147,6 +150,7 @@ int image_open(struct store *store, const struct digest *root, uint64_t capacity
     image->window_max = chunk_cache_ahead_max(store->cache) / AHEAD_READERS;
     if (image->window_max > AHEAD_WINDOW_MAX)
         image->window_max = AHEAD_WINDOW_MAX;
+    leaf_misses_init(&image->misses, location_cache_capacity(store->locations));
     image->open =
         (struct open_image){.root = *root, .capacity = capacity, .chunk_size = chunk_size};
     pthread_mutex_lock(&store->images_lock);
@@ -198,17 +202,12 @@ static int copy_ids(struct image *image, uint64_t chunk, unsigned count, struct 
                     struct error *err)
 {
     uint64_t number = chunk / MAP_FANOUT;
-    const struct map_node *leaf;
     struct lens *lens;
     int r = lens_take(image, number, &lens, err);
 
     if (r < 0)
         return r;
-    r = map_reader_leaf(lens->reader, number, &leaf, err);
-    if (r == 0 && leaf)
-        memcpy(ret_ids, &leaf->ids[chunk % MAP_FANOUT], count * sizeof(*ret_ids));
-    else if (r == 0)
-        memset(ret_ids, 0, count * sizeof(*ret_ids));
+    r = map_reader_ids(lens->reader, chunk, count, ret_ids, err);
     lens_give_back(image, lens, number);
     return r;
 }
@@ -294,11 +293,37 @@ static void note_read(struct image *image, uint64_t offset, size_t len)
                      (ahead.to + image->open.chunk_size - 1) >> shift, ahead.stream);
 }
 
+static void locate_leaf(void *owner, const struct prefetch_range *range)
+{
+    struct image *image = owner;
+    struct digest ids[MAP_FANOUT];
+    struct error ignored = ERROR_INIT;
+
+    if (copy_ids(image, range->first, range->count, ids, &ignored) == 0)
+        store_locate(image->store, ids, range->count);
+}
+
+// Tells the table that a reader waited for the catalog to say where `chunk` is.
+static void note_miss(struct image *image, uint64_t chunk)
+{
+    struct prefetch_range range = {.first = chunk - chunk % MAP_FANOUT, .count = MAP_FANOUT};
+    bool wanted;
+
+    pthread_mutex_lock(&image->stream_lock);
+    wanted = leaf_misses_note(&image->misses, chunk / MAP_FANOUT);
+    pthread_mutex_unlock(&image->stream_lock);
+    if (range.count > image->shape.chunks - range.first)
+        range.count = (uint32_t)(image->shape.chunks - range.first);
+    if (wanted)
+        prefetch_submit_idle(image->store->prefetch, locate_leaf, image, &range);
+}
+
 // --- reading
 
-// Gets [from, from + count) of the chunk `id`; `at` is where it begins in what is read.
-typedef int (*piece_fn)(struct image *image, void *arg, const struct digest *id, size_t from,
-                        size_t count, size_t at, struct error *err);
+// Gets [from, from + count) of chunk number `chunk`, whose id is `id`; `at` is where it begins in
+// what is read.
+typedef int (*piece_fn)(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                        size_t from, size_t count, size_t at, struct error *err);
 
 // As much of the `len` bytes at `offset` as lies in one leaf. Returns the count.
 static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t offset, piece_fn fn,
@@ -324,7 +349,7 @@ static ssize_t walk_leaf(struct image *image, size_t at, size_t len, uint64_t of
 
         if (part > len - done)
             part = len - done;
-        r = fn(image, arg, &ids[i], from, part, at + done, err);
+        r = fn(image, arg, first + i, &ids[i], from, part, at + done, err);
         done += part;
     }
     return r < 0 ? r : (ssize_t)done;
@@ -355,16 +380,27 @@ static int walk(struct image *image, size_t len, uint64_t offset, piece_fn fn, v
     return 0;
 }
 
-static int copy_piece(struct image *image, void *arg, const struct digest *id, size_t from,
-                      size_t count, size_t at, struct error *err)
+static int copy_piece(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                      size_t from, size_t count, size_t at, struct error *err)
 {
     uint8_t *out = (uint8_t *)arg + at;
+    struct chunk_view pin;
+    int r;
 
     if (digest_is_zero(id)) {
         memset(out, 0, count);
         return 0;
     }
-    return store_read_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, err);
+    r = store_view_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, &pin,
+                         err);
+    if (r < 0)
+        return r;
+    if (pin.looked_up)
+        note_miss(image, chunk);
+    if (pin.data != out)
+        memcpy(out, pin.data, count);
+    store_release_view(image->store, &pin);
+    return 0;
 }
 
 ssize_t image_read(struct image *image, void *buf, size_t len, uint64_t offset, struct error *err)
@@ -387,8 +423,8 @@ static void view_add(struct image_view *view, const uint8_t *data, size_t count)
         view->iov[view->count++] = (struct iovec){(void *)(uintptr_t)data, count};
 }
 
-static int view_piece(struct image *image, void *arg, const struct digest *id, size_t from,
-                      size_t count, size_t at, struct error *err)
+static int view_piece(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
+                      size_t from, size_t count, size_t at, struct error *err)
 {
     struct image_view *view = arg;
     struct chunk_view pin;
@@ -411,6 +447,8 @@ static int view_piece(struct image *image, void *arg, const struct digest *id, s
                          err);
     if (r < 0)
         return r;
+    if (pin.looked_up)
+        note_miss(image, chunk);
     view_add(view, pin.data, count);
     if (pin.entry)
         view->pins[view->pin_count++] = pin;
@@ -455,68 +493,20 @@ static int check_seek(const struct image *image, uint64_t offset, struct error *
     return 0;
 }
 
-// The first chunk at or after `chunk` that is (not) a hole; past the last chunk when there is none.
-static int find_data(struct image *image, struct map_reader *reader, uint64_t chunk,
-                     uint64_t *ret_chunk, struct error *err)
-{
-    for (;;) {
-        const struct map_node *leaf;
-        uint64_t number;
-        int r = map_reader_next_leaf(reader, chunk / MAP_FANOUT, &number, err);
-
-        if (r > 0)
-            r = map_reader_leaf(reader, number, &leaf, err);
-        else if (r == 0)
-            break;
-        if (r < 0)
-            return r;
-        if (number > chunk / MAP_FANOUT)
-            chunk = number * MAP_FANOUT;
-        do {
-            if (leaf && !digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
-                *ret_chunk = chunk;
-                return 0;
-            }
-        } while (++chunk % MAP_FANOUT != 0);
-    }
-    *ret_chunk = image->shape.chunks;
-    return 0;
-}
-
-static int find_hole(struct image *image, struct map_reader *reader, uint64_t chunk,
-                     uint64_t *ret_chunk, struct error *err)
-{
-    while (chunk < image->shape.chunks) {
-        const struct map_node *leaf;
-        int r = map_reader_leaf(reader, chunk / MAP_FANOUT, &leaf, err);
-
-        if (r < 0)
-            return r;
-        do {
-            if (!leaf || digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
-                *ret_chunk = chunk;
-                return 0;
-            }
-        } while (++chunk % MAP_FANOUT != 0);
-    }
-    *ret_chunk = image->shape.chunks;
-    return 0;
-}
-
-typedef int (*find_fn)(struct image *image, struct map_reader *reader, uint64_t chunk,
-                       uint64_t *ret_chunk, struct error *err);
+typedef int (*find_fn)(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                       struct error *err);
 
 static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *ret_offset,
                 struct error *err)
 {
     uint64_t chunk = offset >> image->shape.chunk_shift;
-    uint64_t found;
+    uint64_t found = 0;
     struct lens *lens;
     int r = lens_take(image, chunk / MAP_FANOUT, &lens, err);
 
     if (r < 0)
         return r;
-    r = find(image, lens->reader, chunk, &found, err);
+    r = find(lens->reader, chunk, &found, err);
     lens_give_back(image, lens, r < 0 ? UINT64_MAX : found / MAP_FANOUT);
     if (r < 0)
         return r;
@@ -529,11 +519,11 @@ static int seek(struct image *image, uint64_t offset, find_fn find, uint64_t *re
 
 int image_seek_data(struct image *image, uint64_t offset, uint64_t *ret_offset, struct error *err)
 {
-    uint64_t found;
+    uint64_t found = 0;
     int r = check_seek(image, offset, err);
 
     if (r == 0)
-        r = seek(image, offset, find_data, &found, err);
+        r = seek(image, offset, map_reader_find_chunk, &found, err);
     if (r < 0)
         return r;
     if (found >= image->open.capacity)
@@ -546,7 +536,7 @@ int image_seek_hole(struct image *image, uint64_t offset, uint64_t *ret_offset, 
 {
     int r = check_seek(image, offset, err);
 
-    return r < 0 ? r : seek(image, offset, find_hole, ret_offset, err);
+    return r < 0 ? r : seek(image, offset, map_reader_find_hole, ret_offset, err);
 }
 
 int image_find_data(struct image *image, uint64_t offset, uint64_t piece, size_t count,

@@ -21,7 +21,14 @@ struct location_cache;
 int location_cache_new(uint64_t bytes, struct location_cache **ret_cache, struct error *err);
 struct location_cache *location_cache_free(struct location_cache *cache);
 
-// True and *ret_location when the place of a record with that kind and id is remembered.
+// How many places it has room for.
+uint64_t location_cache_capacity(const struct location_cache *cache);
+
+// Whether the place of a record with that kind and id is remembered.
+bool location_cache_has(struct location_cache *cache, uint8_t kind, const struct digest *id);
+
+// True and *ret_location when it is. The numbers of row and pack are not remembered and 0, nor is a
+// mark of damage: a hint is good for reading, and for telling nobody.
 bool location_cache_find(struct location_cache *cache, uint8_t kind, const struct digest *id,
                          struct chunk_location *ret_location);
 

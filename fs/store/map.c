@@ -158,7 +158,7 @@ static int load_node(const struct chunk_request *request, void *content, void *a
 static int check_place(const struct map_node *node, const struct map_shape *shape, unsigned level,
                        uint64_t index, struct error *err)
 {
-    bool empty = true;
+    bool empty = true, inside;
 
     if (node->level != level)
         return error_set(err, -ERROR_CORRUPT, "it is of level %u instead of %u", node->level,
@@ -166,12 +166,15 @@ static int check_place(const struct map_node *node, const struct map_shape *shap
     if (node->chunk_shift != shape->chunk_shift)
         return error_set(err, -ERROR_CORRUPT, "it is for chunks of 2^%u bytes instead of 2^%u",
                          node->chunk_shift, shape->chunk_shift);
+    inside = map_place_chunk(level, index * MAP_FANOUT + MAP_FANOUT - 1) < shape->chunks;
     for (unsigned i = 0; i < MAP_FANOUT; i++) {
         uint64_t place = index * MAP_FANOUT + i;
 
         if (digest_is_zero(&node->ids[i]))
             continue;
         empty = false;
+        if (inside) // as every node but the last of its level
+            break;
         if (map_place_chunk(level, place) >= shape->chunks)
             return error_set(err, -ERROR_CORRUPT, "place %u lies past the end of the disk", i);
     }
@@ -205,4 +208,32 @@ int map_node_load(struct store *store, struct catalog_conn *conn, const struct d
         return error_set(err, r, "%s", error_message(&local));
     *ret_node = node;
     return 0;
+}
+
+int map_node_ids(struct store *store, const struct digest *id, const struct map_shape *shape,
+                 unsigned level, uint64_t index, unsigned first, unsigned count,
+                 struct digest *ret_ids, struct error *err)
+{
+    struct error local = ERROR_INIT;
+    char hex[DIGEST_HEX_SIZE];
+    struct chunk_view view;
+    struct chunk_request request = {
+        .kind = RECORD_MAP,
+        .id = id,
+        .len = sizeof(struct map_node),
+        .count = sizeof(struct map_node),
+    };
+    int r = store_view_cached(store, &request, load_node, &view, &local);
+
+    if (r == 0) {
+        const struct map_node *node = (const void *)view.data;
+
+        r = check_place(node, shape, level, index, &local);
+        if (r == 0)
+            memcpy(ret_ids, &node->ids[first], count * sizeof(*ret_ids));
+        else
+            error_prefix(&local, "map node %s", digest_to_hex(id, hex));
+        store_release_view(store, &view);
+    }
+    return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
 }

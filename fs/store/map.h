@@ -55,9 +55,19 @@ int map_reader_open(struct store *store, const struct digest *root, uint64_t cap
 // call; NULL when all of it is a hole.
 int map_reader_leaf(struct map_reader *reader, uint64_t leaf, const struct map_node **ret_leaf,
                     struct error *err);
+// Copies the ids of `count` chunks from `chunk` on, all of one leaf; holes are zero. A leaf that is
+// asked for once is looked at in the cache, where it stands; asked for again it is kept at hand.
+int map_reader_ids(struct map_reader *reader, uint64_t chunk, unsigned count,
+                   struct digest *ret_ids, struct error *err);
 // The first leaf number ≥ `leaf` that is not all hole. Returns 1 found, 0 none, -errno. Skips
 // absent sub-trees at once.
 int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret_leaf,
+                         struct error *err);
+// The first chunk at or after `chunk` that is no hole, or that is one; the number of chunks when
+// there is none.
+int map_reader_find_chunk(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                          struct error *err);
+int map_reader_find_hole(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
                          struct error *err);
 // For each of `count` pieces of `piece` bytes of the disk, the first of which begins at `offset`:
 // whether a chunk that is there overlaps it. A leaf that lies in one piece is not loaded. What a

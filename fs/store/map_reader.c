@@ -7,6 +7,8 @@
 // anything else), and the search ends because it only ever moves on.
 #include "fs/store/map_shape.h"
 
+#include <string.h>
+
 struct path_step {
     bool loaded;
     uint64_t index;
@@ -17,6 +19,7 @@ struct map_reader {
     struct store *store;
     struct map_shape shape;
     struct digest root;
+    uint64_t viewed;         // the leaf that was last looked at in the cache
     struct path_step path[]; // root_level + 1, by level
 };
 
@@ -35,6 +38,7 @@ int map_reader_open(struct store *store, const struct digest *root, uint64_t cap
     reader->store = store;
     reader->shape = shape;
     reader->root = *root;
+    reader->viewed = UINT64_MAX;
     r = map_node_load(store, NULL, root, &shape, shape.root_level, 0,
                       &reader->path[shape.root_level].node, err);
     if (r < 0)
@@ -82,27 +86,65 @@ static uint64_t leaf_count(const struct map_reader *reader)
     return reader->shape.chunks / MAP_FANOUT + (reader->shape.chunks % MAP_FANOUT != 0);
 }
 
-int map_reader_leaf(struct map_reader *reader, uint64_t leaf, const struct map_node **ret_leaf,
-                    struct error *err)
+// A leaf that is at hand needs no walk: the path above it need not be looked at.
+static bool is_at(const struct map_reader *reader, uint64_t leaf)
+{
+    return reader->path[0].loaded && reader->path[0].index == leaf;
+}
+
+// From the root down to the node of `to` that covers leaf number `leaf`, as step_down().
+static int walk_down(struct map_reader *reader, unsigned to, uint64_t leaf,
+                     const struct map_node **ret_node, struct error *err)
 {
     unsigned level = reader->shape.root_level;
     const struct map_node *node = &reader->path[level].node;
 
-    if (leaf >= leaf_count(reader)) {
-        *ret_leaf = NULL;
-        return 0;
-    }
-    // A leaf that is at hand needs no walk: the path above it need not be looked at.
-    if (reader->path[0].loaded && reader->path[0].index == leaf)
-        level = 0, node = &reader->path[0].node;
-    while (level > 0 && node) {
+    while (level > to && node) {
         int r = step_down(reader, --level, leaf, &node, err);
 
         if (r < 0)
             return r;
     }
-    *ret_leaf = node;
+    *ret_node = node;
     return 0;
+}
+
+int map_reader_leaf(struct map_reader *reader, uint64_t leaf, const struct map_node **ret_leaf,
+                    struct error *err)
+{
+    if (leaf >= leaf_count(reader))
+        *ret_leaf = NULL;
+    else if (is_at(reader, leaf))
+        *ret_leaf = &reader->path[0].node;
+    else
+        return walk_down(reader, 0, leaf, ret_leaf, err);
+    return 0;
+}
+
+int map_reader_ids(struct map_reader *reader, uint64_t chunk, unsigned count,
+                   struct digest *ret_ids, struct error *err)
+{
+    uint64_t leaf = chunk / MAP_FANOUT;
+    unsigned first = chunk % MAP_FANOUT;
+    bool keep = is_at(reader, leaf) || reader->viewed == leaf || reader->shape.root_level == 0 ||
+                leaf >= leaf_count(reader);
+    const struct map_node *node;
+    int r =
+        keep ? map_reader_leaf(reader, leaf, &node, err) : walk_down(reader, 1, leaf, &node, err);
+
+    if (r < 0)
+        return r;
+    if (!node || (!keep && digest_is_zero(&node->ids[leaf % MAP_FANOUT]))) {
+        memset(ret_ids, 0, count * sizeof(*ret_ids));
+        return 0;
+    }
+    if (keep) {
+        memcpy(ret_ids, &node->ids[first], count * sizeof(*ret_ids));
+        return 0;
+    }
+    reader->viewed = leaf;
+    return map_node_ids(reader->store, &node->ids[leaf % MAP_FANOUT], &reader->shape, 0, leaf,
+                        first, count, ret_ids, err);
 }
 
 static int first_place(const struct map_node *node, unsigned from)
@@ -160,6 +202,53 @@ int map_reader_next_leaf(struct map_reader *reader, uint64_t leaf, uint64_t *ret
             return 1;
         }
     }
+    return 0;
+}
+
+int map_reader_find_chunk(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                          struct error *err)
+{
+    for (;;) {
+        const struct map_node *leaf;
+        uint64_t number;
+        int r = map_reader_next_leaf(reader, chunk / MAP_FANOUT, &number, err);
+
+        if (r > 0)
+            r = map_reader_leaf(reader, number, &leaf, err);
+        else if (r == 0)
+            break;
+        if (r < 0)
+            return r;
+        if (number > chunk / MAP_FANOUT)
+            chunk = number * MAP_FANOUT;
+        do {
+            if (leaf && !digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
+                *ret_chunk = chunk;
+                return 0;
+            }
+        } while (++chunk % MAP_FANOUT != 0);
+    }
+    *ret_chunk = reader->shape.chunks;
+    return 0;
+}
+
+int map_reader_find_hole(struct map_reader *reader, uint64_t chunk, uint64_t *ret_chunk,
+                         struct error *err)
+{
+    while (chunk < reader->shape.chunks) {
+        const struct map_node *leaf;
+        int r = map_reader_leaf(reader, chunk / MAP_FANOUT, &leaf, err);
+
+        if (r < 0)
+            return r;
+        do {
+            if (!leaf || digest_is_zero(&leaf->ids[chunk % MAP_FANOUT])) {
+                *ret_chunk = chunk;
+                return 0;
+            }
+        } while (++chunk % MAP_FANOUT != 0);
+    }
+    *ret_chunk = reader->shape.chunks;
     return 0;
 }
 

@@ -33,4 +33,9 @@ int map_node_load(struct store *store, struct catalog_conn *conn, const struct d
                   const struct map_shape *shape, unsigned level, uint64_t index,
                   struct map_node *ret_node, struct error *err);
 
+// As map_node_load(), but copies only places [first, first + count) of the node.
+int map_node_ids(struct store *store, const struct digest *id, const struct map_shape *shape,
+                 unsigned level, uint64_t index, unsigned first, unsigned count,
+                 struct digest *ret_ids, struct error *err);
+
 #endif

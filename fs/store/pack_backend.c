@@ -29,6 +29,7 @@
 struct open_pack {
     struct open_pack *prev, *next;
     char uuid[UUID_TEXT_SIZE];
+    char name[NAME_ROOM]; // for sentences
     int fd;
     unsigned refs; // one of the set while it is in it, one a reader
 };
@@ -301,7 +302,6 @@ static int open_pack_get(struct folder *folder, const char *uuid, struct open_pa
 {
     struct open_pack *pack;
     uint64_t removals;
-    char name[NAME_ROOM];
 
     pthread_mutex_lock(&folder->lock);
     pack = set_get(folder, uuid);
@@ -317,8 +317,8 @@ static int open_pack_get(struct folder *folder, const char *uuid, struct open_pa
         return error_set(err, -ENOMEM, "out of memory for an open pack");
     snprintf(pack->uuid, sizeof(pack->uuid), "%s", uuid);
     pack->refs = 1;
-    pack_name(uuid, PACK_FILE_SEALED, name);
-    pack->fd = folder_open_at(folder, name, O_RDONLY, err);
+    pack_name(uuid, PACK_FILE_SEALED, pack->name);
+    pack->fd = folder_open_at(folder, pack->name, O_RDONLY, err);
     if (pack->fd < 0) {
         int r = pack->fd;
 
@@ -339,7 +339,6 @@ static ssize_t folder_read(struct pack_backend *backend, const char *uuid, void 
 {
     struct folder *folder = (struct folder *)backend;
     struct open_pack *pack = NULL;
-    char name[NAME_ROOM];
     ssize_t n;
     int r = fault_hit(FAULT_PACK_READ, err);
 
@@ -348,8 +347,7 @@ static ssize_t folder_read(struct pack_backend *backend, const char *uuid, void 
     r = open_pack_get(folder, uuid, &pack, err);
     if (r < 0)
         return r;
-    pack_name(uuid, PACK_FILE_SEALED, name);
-    n = io_read_up_to(pack->fd, buf, len, offset, name, err);
+    n = io_read_up_to(pack->fd, buf, len, offset, pack->name, err);
     pthread_mutex_lock(&folder->lock);
     open_pack_unref(pack);
     pthread_mutex_unlock(&folder->lock);

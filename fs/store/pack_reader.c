@@ -14,6 +14,9 @@
 // A pack is sealed long before this; a forged trailer must not make us allocate more.
 #define INDEX_BYTES_MAX (256u * 1024 * 1024)
 
+#define IDLE_MAX 8                   // decoders
+#define IDLE_ROOM_MAX (1024u * 1024) // that one of them keeps for payloads, and for bases
+
 int pack_decoder_new(struct pack_decoder **ret_decoder, struct error *err)
 {
     AUTO(pack_decoder_free) struct pack_decoder *decoder = calloc(1, sizeof(*decoder));
@@ -35,6 +38,7 @@ struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder)
         return NULL;
     chunk_coder_free(decoder->coder);
     free(decoder->scratch);
+    free(decoder->base);
     free(decoder);
     return NULL;
 }
@@ -50,6 +54,77 @@ static int decoder_reserve(struct pack_decoder *decoder, size_t need, struct err
         return error_set(err, -ENOMEM, "out of memory to read a record of %zu bytes", need);
     decoder->scratch = scratch;
     decoder->scratch_size = need;
+    return 0;
+}
+
+void pack_decoders_init(struct pack_decoders *decoders)
+{
+    *decoders = (struct pack_decoders){0};
+    pthread_mutex_init(&decoders->lock, NULL);
+}
+
+void pack_decoders_deinit(struct pack_decoders *decoders)
+{
+    while (decoders->idle) {
+        struct pack_decoder *decoder = decoders->idle;
+
+        decoders->idle = decoder->next;
+        pack_decoder_free(decoder);
+    }
+    pthread_mutex_destroy(&decoders->lock);
+}
+
+int pack_decoders_take(struct pack_decoders *decoders, struct pack_decoder **ret_decoder,
+                       struct error *err)
+{
+    struct pack_decoder *decoder;
+
+    pthread_mutex_lock(&decoders->lock);
+    decoder = decoders->idle;
+    if (decoder) {
+        decoders->idle = decoder->next;
+        decoders->count--;
+    }
+    pthread_mutex_unlock(&decoders->lock);
+    if (!decoder)
+        return pack_decoder_new(ret_decoder, err);
+    *ret_decoder = decoder;
+    return 0;
+}
+
+void pack_decoders_give_back(struct pack_decoders *decoders, struct pack_decoder *decoder)
+{
+    bool keep = decoder->scratch_size <= IDLE_ROOM_MAX;
+
+    if (decoder->base_size > IDLE_ROOM_MAX) {
+        free(decoder->base);
+        decoder->base = NULL;
+        decoder->base_size = 0;
+    }
+    pthread_mutex_lock(&decoders->lock);
+    keep = keep && decoders->count < IDLE_MAX;
+    if (keep) {
+        decoder->next = decoders->idle;
+        decoders->idle = decoder;
+        decoders->count++;
+    }
+    pthread_mutex_unlock(&decoders->lock);
+    if (!keep)
+        pack_decoder_free(decoder);
+}
+
+int pack_decoder_base(struct pack_decoder *decoder, size_t len, void **ret_base, struct error *err)
+{
+    if (decoder->base_size < len) {
+        // Nothing of the old one is wanted, so it need not be copied.
+        free(decoder->base);
+        decoder->base_size = 0;
+        decoder->base = malloc(len);
+        if (!decoder->base)
+            return error_set(err, -ENOMEM, "out of memory for the base of a delta");
+        decoder->base_size = len;
+    }
+    *ret_base = decoder->base;
     return 0;
 }
 

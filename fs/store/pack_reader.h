@@ -11,18 +11,40 @@
 #include "fs/store/pack_backend.h"
 #include "fs/store/pack_format.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
-// What a thread needs to read records: a coder and room for a payload. Never shared while in use.
+// What a thread needs to read records: a coder, room for a payload, and room for the content of a
+// delta's base, so that neither is asked of malloc for every record. Never shared while in use.
 struct pack_decoder {
     struct pack_decoder *next; // for an owner's free list
     struct chunk_coder *coder;
     uint8_t *scratch;
     size_t scratch_size;
+    uint8_t *base; // what pack_decoder_base() made
+    size_t base_size;
 };
 
 int pack_decoder_new(struct pack_decoder **ret_decoder, struct error *err);
 struct pack_decoder *pack_decoder_free(struct pack_decoder *decoder);
+
+// Idle decoders, a few of them, for threads that read a record now and then. Any thread may take
+// one and give it back; the lock is a leaf. What an idle one keeps is bounded.
+struct pack_decoders {
+    pthread_mutex_t lock;
+    struct pack_decoder *idle;
+    unsigned count;
+};
+
+void pack_decoders_init(struct pack_decoders *decoders);
+void pack_decoders_deinit(struct pack_decoders *decoders); // all have been given back
+int pack_decoders_take(struct pack_decoders *decoders, struct pack_decoder **ret_decoder,
+                       struct error *err);
+void pack_decoders_give_back(struct pack_decoders *decoders, struct pack_decoder *decoder);
+
+// Room for a base of `len` bytes, which no other call on the decoder touches; borrowed until the
+// next call of this one.
+int pack_decoder_base(struct pack_decoder *decoder, size_t len, void **ret_base, struct error *err);
 
 // Reads the record at `location`, compares it with what the catalog says of it, checks both
 // checksums and decodes its content into `out` (location->record.raw_length bytes). With `prove`

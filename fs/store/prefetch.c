@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A ring of pieces of work and the threads that take them, oldest first. A thread that cannot be
-// started is done without; with none at all there is no prefetch.
+// Two rings of pieces of work and the threads that take them, oldest first, those of the second
+// ring when the first is empty. A thread that cannot be started is done without; with none at all
+// there is no prefetch.
 #include "fs/store/prefetch.h"
 
 #include <pthread.h>
@@ -19,6 +20,13 @@ struct work {
     struct prefetch_range range;
 };
 
+struct ring {
+    unsigned taken, submitted; // only grow (and wrap); slot = index % QUEUE_MAX
+    struct work queue[QUEUE_MAX];
+};
+
+enum { RING_SOON, RING_IDLE, RING_COUNT };
+
 struct prefetch {
     pthread_mutex_t lock;
     pthread_cond_t queued; // there is work, or the end has come
@@ -28,8 +36,7 @@ struct prefetch {
     unsigned thread_count;
     pthread_t threads[THREADS_MAX];
     const void *busy_for[THREADS_MAX]; // owners, by thread
-    unsigned taken, submitted;         // only grow (and wrap); slot = index % QUEUE_MAX
-    struct work queue[QUEUE_MAX];
+    struct ring rings[RING_COUNT];
 };
 
 struct thread_start {
@@ -67,15 +74,26 @@ struct prefetch *prefetch_free(struct prefetch *prefetch)
     return NULL;
 }
 
-// The oldest piece; false when the threads are to end. Lock held.
+static bool take_from(struct ring *ring, struct work *ret_work) // lock held
+{
+    if (ring->taken == ring->submitted)
+        return false;
+    *ret_work = ring->queue[ring->taken++ % QUEUE_MAX];
+    return true;
+}
+
+// The oldest piece of the first ring that has one; false when the threads are to end. Lock held.
 static bool take(struct prefetch *prefetch, struct work *ret_work)
 {
-    while (!prefetch->closing && prefetch->taken == prefetch->submitted)
+    for (;;) {
+        if (prefetch->closing)
+            return false;
+        for (int i = 0; i < RING_COUNT; i++) {
+            if (take_from(&prefetch->rings[i], ret_work))
+                return true;
+        }
         pthread_cond_wait(&prefetch->queued, &prefetch->lock);
-    if (prefetch->closing)
-        return false;
-    *ret_work = prefetch->queue[prefetch->taken++ % QUEUE_MAX];
-    return true;
+    }
 }
 
 static void *thread_main(void *arg)
@@ -132,18 +150,32 @@ static void start_threads(struct prefetch *prefetch) // lock held
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
-                     const struct prefetch_range *range)
+static void submit(struct prefetch *prefetch, struct ring *ring, const struct work *work)
 {
     pthread_mutex_lock(&prefetch->lock);
     if (!prefetch->started)
         start_threads(prefetch);
-    if (prefetch->submitted - prefetch->taken < QUEUE_MAX) {
-        prefetch->queue[prefetch->submitted++ % QUEUE_MAX] =
-            (struct work){.fn = fn, .owner = owner, .range = *range};
+    if (ring->submitted - ring->taken < QUEUE_MAX) {
+        ring->queue[ring->submitted++ % QUEUE_MAX] = *work;
         pthread_cond_signal(&prefetch->queued);
     }
     pthread_mutex_unlock(&prefetch->lock);
+}
+
+void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                     const struct prefetch_range *range)
+{
+    struct work work = {.fn = fn, .owner = owner, .range = *range};
+
+    submit(prefetch, &prefetch->rings[RING_SOON], &work);
+}
+
+void prefetch_submit_idle(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                          const struct prefetch_range *range)
+{
+    struct work work = {.fn = fn, .owner = owner, .range = *range};
+
+    submit(prefetch, &prefetch->rings[RING_IDLE], &work);
 }
 
 static bool is_busy_for(const struct prefetch *prefetch, const void *owner) // lock held
@@ -156,21 +188,22 @@ static bool is_busy_for(const struct prefetch *prefetch, const void *owner) // l
 }
 
 // What others have queued moves up, so that nothing takes their room. Lock held.
-static void forget_queued(struct prefetch *prefetch, const void *owner)
+static void forget_queued(struct ring *ring, const void *owner)
 {
-    unsigned kept = prefetch->taken;
+    unsigned kept = ring->taken;
 
-    for (unsigned i = prefetch->taken; i != prefetch->submitted; i++) {
-        if (prefetch->queue[i % QUEUE_MAX].owner != owner)
-            prefetch->queue[kept++ % QUEUE_MAX] = prefetch->queue[i % QUEUE_MAX];
+    for (unsigned i = ring->taken; i != ring->submitted; i++) {
+        if (ring->queue[i % QUEUE_MAX].owner != owner)
+            ring->queue[kept++ % QUEUE_MAX] = ring->queue[i % QUEUE_MAX];
     }
-    prefetch->submitted = kept;
+    ring->submitted = kept;
 }
 
 void prefetch_cancel(struct prefetch *prefetch, const void *owner)
 {
     pthread_mutex_lock(&prefetch->lock);
-    forget_queued(prefetch, owner);
+    for (int i = 0; i < RING_COUNT; i++)
+        forget_queued(&prefetch->rings[i], owner);
     while (is_busy_for(prefetch, owner))
         pthread_cond_wait(&prefetch->done, &prefetch->lock);
     pthread_mutex_unlock(&prefetch->lock);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads that decode ahead of readers, one a core, shared by all images of a store. They are
+// Threads that work ahead of readers, one a core, shared by all images of a store. They are
 // started when the first work comes.
 //
 // Work is a hint: when the queue is full it is forgotten, and its errors are nobody's; whoever
@@ -33,6 +33,10 @@ struct prefetch *prefetch_free(struct prefetch *prefetch);
 // Queues a piece of work, or forgets it.
 void prefetch_submit(struct prefetch *prefetch, prefetch_fn fn, void *owner,
                      const struct prefetch_range *range);
+
+// The same for work that no reader is about to need: it is done when nothing else is queued.
+void prefetch_submit_idle(struct prefetch *prefetch, prefetch_fn fn, void *owner,
+                          const struct prefetch_range *range);
 
 // Forgets what is queued for `owner` and waits for what is under way: afterwards nothing works for
 // him. He submits nothing meanwhile.

@@ -30,12 +30,13 @@ void spare_buffers_deinit(struct spare_buffers *spares)
 
 void *spare_buffers_take(struct spare_buffers *spares, size_t len)
 {
-    void *buffer = NULL;
+    void *buffer = NULL, *useless = NULL;
 
     pthread_mutex_lock(&spares->lock);
-    if (spares->count > 0 && spares->len == len)
-        buffer = pop(spares);
+    if (spares->count > 0)
+        *(spares->len == len ? &buffer : &useless) = pop(spares);
     pthread_mutex_unlock(&spares->lock);
+    free(useless);
     return buffer ? buffer : malloc(len);
 }
 

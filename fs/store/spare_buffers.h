@@ -19,7 +19,8 @@ struct spare_buffers {
 void spare_buffers_init(struct spare_buffers *spares);
 void spare_buffers_deinit(struct spare_buffers *spares);
 
-// A buffer of `len` bytes, the caller's to give back or to free(). NULL: out of memory.
+// A buffer of `len` bytes, the caller's to give back or to free(). NULL: out of memory. One of
+// those kept is freed when they have another length: in time they are of the length that is in use.
 void *spare_buffers_take(struct spare_buffers *spares, size_t len);
 
 // Keeps it, or frees it when `max` bytes are kept or those kept have another length. Accepts NULL.

@@ -3,7 +3,7 @@
 // Opening a store and reading from it. Owns the pack backend, the cache of decoded content and a
 // few idle decoders. Writing is store_writer.c, start-up is reconcile.c.
 //
-// Threads: any. `decoder_lock` guards the list of idle decoders and is held for list work only.
+// Threads: any.
 #include "fs/store/store_members.h"
 
 #include "base/io.h"
@@ -18,8 +18,6 @@
 #define CACHE_BYTES_DEFAULT (64u * 1024 * 1024)
 #define PACK_BYTES_DEFAULT (64u * 1024 * 1024)
 #define OPEN_PACKS_MAX 64
-#define IDLE_DECODERS_MAX 8
-#define IDLE_SCRATCH_MAX (1024u * 1024)
 #define COPIES_MAX 4       // of one record that are tried
 #define FRESH_LOOKS 2      // at where a record is, before it is called damaged
 #define LOCATIONS_SHARE 16 // one part of the cache in so many is for where chunks are
@@ -63,10 +61,11 @@ int store_open(const char *repo_dir, const struct repo_config *config, struct ca
 
     if (!store)
         return error_set(err, -ENOMEM, "out of memory for the store");
-    pthread_mutex_init(&store->decoder_lock, NULL);
+    pack_decoders_init(&store->decoders);
     pthread_mutex_init(&store->images_lock, NULL);
     pthread_mutex_init(&store->orphan_lock, NULL);
     pins_init(&store->pins);
+    atomic_init(&store->looked_up, 0);
     store->config = config;
     store->catalog = catalog;
     store->pack_bytes =
@@ -100,12 +99,7 @@ struct store *store_close(struct store *store)
     if (!store)
         return NULL;
     prefetch_free(store->prefetch);
-    while (store->decoders) {
-        struct pack_decoder *decoder = store->decoders;
-
-        store->decoders = decoder->next;
-        pack_decoder_free(decoder);
-    }
+    pack_decoders_deinit(&store->decoders);
     pack_backend_close(store->backend);
     chunk_cache_free(store->cache);
     location_cache_free(store->locations);
@@ -117,7 +111,6 @@ struct store *store_close(struct store *store)
         store->orphans = orphan->next;
         free(orphan);
     }
-    pthread_mutex_destroy(&store->decoder_lock);
     pthread_mutex_destroy(&store->images_lock);
     pthread_mutex_destroy(&store->orphan_lock);
     free(store);
@@ -151,39 +144,6 @@ const char *store_cache_dir(const struct store *store)
 }
 
 // --- reading
-
-static int decoder_take(struct store *store, struct pack_decoder **ret_decoder, struct error *err)
-{
-    struct pack_decoder *decoder;
-
-    pthread_mutex_lock(&store->decoder_lock);
-    decoder = store->decoders;
-    if (decoder) {
-        store->decoders = decoder->next;
-        store->decoder_count--;
-    }
-    pthread_mutex_unlock(&store->decoder_lock);
-    if (!decoder)
-        return pack_decoder_new(ret_decoder, err);
-    *ret_decoder = decoder;
-    return 0;
-}
-
-static void decoder_give_back(struct store *store, struct pack_decoder *decoder)
-{
-    bool keep = decoder->scratch_size <= IDLE_SCRATCH_MAX;
-
-    pthread_mutex_lock(&store->decoder_lock);
-    keep = keep && store->decoder_count < IDLE_DECODERS_MAX;
-    if (keep) {
-        decoder->next = store->decoders;
-        store->decoders = decoder;
-        store->decoder_count++;
-    }
-    pthread_mutex_unlock(&store->decoder_lock);
-    if (!keep)
-        pack_decoder_free(decoder);
-}
 
 // Where the record is. A record the catalog does not know is damage: somebody refers to it. Returns
 // the number of copies.
@@ -224,16 +184,13 @@ static void tell_damage(struct store *store, const struct chunk_location *locati
         store->on_damage(location, store->on_damage_arg);
 }
 
-static int read_located(struct store *store, const struct chunk_location *location,
-                        const void *base, unsigned how, void *out, struct error *err)
+static int read_located(struct store *store, struct pack_decoder *decoder,
+                        const struct chunk_location *location, const void *base, unsigned how,
+                        void *out, struct error *err)
 {
-    struct pack_decoder *decoder;
-    int r = decoder_take(store, &decoder, err);
+    int r =
+        pack_read_with_base(store->backend, decoder, location, base, how & READ_PROVED, out, err);
 
-    if (r < 0)
-        return r;
-    r = pack_read_with_base(store->backend, decoder, location, base, how & READ_PROVED, out, err);
-    decoder_give_back(store, decoder);
     if (r == -ERROR_CORRUPT && !(how & READ_QUIET))
         tell_damage(store, location);
     return r;
@@ -241,8 +198,9 @@ static int read_located(struct store *store, const struct chunk_location *locati
 
 // The first copy that stands without a base and can be read. Copies without a base come first, so
 // that none of them is passed over for room.
-static int read_base_in(struct store *store, struct catalog_conn *conn, const struct digest *id,
-                        size_t len, unsigned how, void *out, struct error *err)
+static int read_base_in(struct store *store, struct pack_decoder *decoder,
+                        struct catalog_conn *conn, const struct digest *id, size_t len,
+                        unsigned how, void *out, struct error *err)
 {
     struct chunk_location copies[COPIES_MAX];
     struct error local = ERROR_INIT;
@@ -259,7 +217,7 @@ static int read_base_in(struct store *store, struct catalog_conn *conn, const st
         if (!digest_is_zero(&copies[i].record.base))
             continue;
         error_clear(&local);
-        if (read_located(store, &copies[i], NULL, how & READ_QUIET, out, &local) == 0) {
+        if (read_located(store, decoder, &copies[i], NULL, how & READ_QUIET, out, &local) == 0) {
             location_cache_put(store->locations, &copies[i]);
             return 0;
         }
@@ -268,21 +226,22 @@ static int read_base_in(struct store *store, struct catalog_conn *conn, const st
 }
 
 // Tries the place that is remembered. 1 done, 0 not: the catalog has to be asked.
-static int read_base_remembered(struct store *store, const struct digest *id, size_t len, void *out)
+static int read_base_remembered(struct store *store, struct pack_decoder *decoder,
+                                const struct digest *id, size_t len, void *out)
 {
     struct error ignored = ERROR_INIT;
     struct chunk_location hint;
 
     return location_cache_find(store->locations, RECORD_CHUNK, id, &hint) &&
            hint.record.raw_length == len && digest_is_zero(&hint.record.base) &&
-           read_located(store, &hint, NULL, READ_QUIET, out, &ignored) == 0;
+           read_located(store, decoder, &hint, NULL, READ_QUIET, out, &ignored) == 0;
 }
 
 // What is cached passed its checksums, which is enough for reading and not for proving. A load
 // under way is not waited for: who reads a delta may be the one that others wait for. `conn` NULL:
 // only what is remembered counts, and the rest is an error.
-static int load_base(struct store *store, struct catalog_conn *conn, const struct chunk_row *delta,
-                     unsigned how, void *out, struct error *err)
+static int load_base(struct store *store, struct pack_decoder *decoder, struct catalog_conn *conn,
+                     const struct chunk_row *delta, unsigned how, void *out, struct error *err)
 {
     struct chunk_request request = {.kind = RECORD_CHUNK,
                                     .id = &delta->base,
@@ -292,33 +251,44 @@ static int load_base(struct store *store, struct catalog_conn *conn, const struc
     int r = how & READ_PROVED ? 0 : chunk_cache_find(store->cache, &request, err);
 
     if (r == 0 && !(how & READ_PROVED))
-        r = read_base_remembered(store, &delta->base, delta->raw_length, out);
+        r = read_base_remembered(store, decoder, &delta->base, delta->raw_length, out);
     if (r != 0)
         return r < 0 ? r : 0;
     if (!conn)
         return error_set(err, -ERROR_CORRUPT, "nobody remembers where the base is");
-    return read_base_in(store, conn, &delta->base, delta->raw_length, how, out, err);
+    return read_base_in(store, decoder, conn, &delta->base, delta->raw_length, how, out, err);
 }
 
 // One copy of a record, with its base when it is a delta. A base is read without one, so there is
-// never a third.
-static int read_copy(struct store *store, struct catalog_conn *conn,
-                     const struct chunk_location *copy, unsigned how, void *out, struct error *err)
+// never a third, and one decoder does both.
+static int read_delta(struct store *store, struct pack_decoder *decoder, struct catalog_conn *conn,
+                      const struct chunk_location *copy, unsigned how, void *out, struct error *err)
 {
-    AUTO_FREE void *base = NULL;
     struct error local = ERROR_INIT;
-    int r;
+    void *base;
+    int r = pack_decoder_base(decoder, copy->record.raw_length, &base, err);
 
-    if (digest_is_zero(&copy->record.base))
-        return read_located(store, copy, NULL, how, out, err);
-    base = malloc(copy->record.raw_length);
-    if (!base)
-        return error_set(err, -ENOMEM, "out of memory for the base of a delta");
-    r = load_base(store, conn, &copy->record, how, base, &local);
+    if (r < 0)
+        return r;
+    r = load_base(store, decoder, conn, &copy->record, how, base, &local);
     if (r < 0)
         return error_set(err, r, "pack %s at %" PRIu64 ": a delta: %s", copy->pack_uuid,
                          copy->record.offset, error_message(&local));
-    return read_located(store, copy, base, how, out, err);
+    return read_located(store, decoder, copy, base, how, out, err);
+}
+
+static int read_copy(struct store *store, struct catalog_conn *conn,
+                     const struct chunk_location *copy, unsigned how, void *out, struct error *err)
+{
+    struct pack_decoder *decoder;
+    int r = pack_decoders_take(&store->decoders, &decoder, err);
+
+    if (r < 0)
+        return r;
+    r = digest_is_zero(&copy->record.base) ? read_located(store, decoder, copy, NULL, how, out, err)
+                                           : read_delta(store, decoder, conn, copy, how, out, err);
+    pack_decoders_give_back(&store->decoders, decoder);
+    return r;
 }
 
 // What is wanted, and where its content goes: to `out`, which has room for `len` bytes, or, when
@@ -433,6 +403,19 @@ int store_get(struct store *store, struct catalog_conn *conn, enum record_kind k
     return 0;
 }
 
+static int read_base_alone(struct store *store, struct catalog_conn *conn, const struct digest *id,
+                           size_t len, void *out, struct error *err)
+{
+    struct pack_decoder *decoder;
+    int r = pack_decoders_take(&store->decoders, &decoder, err);
+
+    if (r < 0)
+        return r;
+    r = read_base_in(store, decoder, conn, id, len, 0, out, err);
+    pack_decoders_give_back(&store->decoders, decoder);
+    return r;
+}
+
 int store_read_base(struct store *store, struct catalog_conn *conn, const struct digest *id,
                     size_t len, void *out, struct error *err)
 {
@@ -441,14 +424,14 @@ int store_read_base(struct store *store, struct catalog_conn *conn, const struct
     int r = -ERROR_CORRUPT;
 
     if (conn)
-        return read_base_in(store, conn, id, len, 0, out, err);
+        return read_base_alone(store, conn, id, len, out, err);
     for (int look = 0; r == -ERROR_CORRUPT && look < FRESH_LOOKS; look++) {
         error_clear(&local);
         catalog_read_end(fresh);
         fresh = NULL;
         r = catalog_read_begin(store->catalog, &fresh, &local);
         if (r == 0)
-            r = read_base_in(store, fresh, id, len, 0, out, &local);
+            r = read_base_alone(store, fresh, id, len, out, &local);
     }
     return r < 0 ? error_set(err, r, "%s", error_message(&local)) : 0;
 }
@@ -460,6 +443,14 @@ int store_read_cached(struct store *store, struct catalog_conn *conn,
     struct store_load arg = {.store = store, .conn = conn};
 
     return chunk_cache_read(store->cache, request, load, &arg, err);
+}
+
+int store_view_cached(struct store *store, const struct chunk_request *request,
+                      chunk_cache_load_fn load, struct chunk_view *ret_view, struct error *err)
+{
+    struct store_load arg = {.store = store};
+
+    return chunk_cache_view(store->cache, request, load, &arg, ret_view, err);
 }
 
 int store_load_node(const struct store_load *load, const struct digest *id, void **ret_data,
@@ -477,7 +468,7 @@ int store_load_node(const struct store_load *load, const struct digest *id, void
 static int load_chunk(const struct chunk_request *request, void *content, void *arg,
                       struct error *err)
 {
-    const struct store_load *load = arg;
+    struct store_load *load = arg;
     struct wanted wanted = {.kind = RECORD_CHUNK,
                             .id = request->id,
                             .how = load->ahead ? READ_QUIET : 0,
@@ -486,6 +477,9 @@ static int load_chunk(const struct chunk_request *request, void *content, void *
 
     if (read_remembered(load->store, &wanted))
         return 0;
+    load->looked_up = true;
+    if (!load->ahead)
+        atomic_fetch_add(&load->store->looked_up, 1);
     return read_wanted(load->store, load->conn, &wanted, err);
 }
 
@@ -502,11 +496,15 @@ int store_view_chunk(struct store *store, struct catalog_conn *conn, const struc
         .count = count,
         .out = out,
     };
+    int r;
 
     if (len == 0 || len > PACK_PAYLOAD_MAX || from > len || count > len - from)
         return error_set(err, -EINVAL, "[%zu, +%zu) is not within a chunk of %zu bytes", from,
                          count, len);
-    return chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
+    r = chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
+    if (r == 0)
+        ret_view->looked_up = load.looked_up;
+    return r;
 }
 
 void store_release_view(struct store *store, struct chunk_view *view)
@@ -546,11 +544,9 @@ void store_locate(struct store *store, const struct digest *ids, size_t count)
 {
     AUTO(catalog_read_end) struct catalog_conn *conn = NULL;
     struct error ignored = ERROR_INIT;
-    struct chunk_location known;
 
     for (size_t i = 0; i < count; i++) {
-        if (digest_is_zero(&ids[i]) ||
-            location_cache_find(store->locations, RECORD_CHUNK, &ids[i], &known))
+        if (digest_is_zero(&ids[i]) || location_cache_has(store->locations, RECORD_CHUNK, &ids[i]))
             continue;
         if (!conn && catalog_read_begin(store->catalog, &conn, &ignored) < 0)
             return;
@@ -566,6 +562,11 @@ void store_load_ahead(struct store *store, const struct digest *id, size_t len, 
 
     if (len > 0 && len <= PACK_PAYLOAD_MAX)
         chunk_cache_load_ahead(store->cache, &request, owner, load_chunk, &load, &ignored);
+}
+
+uint64_t store_looked_up(const struct store *store)
+{
+    return atomic_load(&store->looked_up);
 }
 
 struct chunk_cache_counts store_cache_counts(struct store *store)

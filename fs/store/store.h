@@ -156,6 +156,10 @@ void store_locate(struct store *store, const struct digest *ids, size_t count);
 // what cannot be read is told by whoever reads it.
 void store_load_ahead(struct store *store, const struct digest *id, size_t len, const void *owner);
 
+// Chunks so far that the catalog was asked for while a reader of one waited: neither remembered,
+// nor looked up with others.
+uint64_t store_looked_up(const struct store *store);
+
 // How the cache of decoded content does.
 struct chunk_cache_counts store_cache_counts(struct store *store);
 

@@ -14,6 +14,7 @@
 #include "fs/store/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct store {
     // constant while the store is open
@@ -26,8 +27,9 @@ struct store {
     struct chunk_cache *cache;
     struct location_cache *locations; // where chunks and map nodes were found last: hints
     struct prefetch *prefetch;
-    struct reserve *reserve;   // borrowed; NULL: none is kept
-    store_damage_fn on_damage; // NULL: nobody wants to know
+    atomic_uint_fast64_t looked_up; // chunks that the catalog was asked for while a reader waited
+    struct reserve *reserve;        // borrowed; NULL: none is kept
+    store_damage_fn on_damage;      // NULL: nobody wants to know
     void *on_damage_arg;
     struct pins pins; // what writers rely on, for gc
 
@@ -37,9 +39,7 @@ struct store {
     pthread_mutex_t orphan_lock;
     struct orphan_pack *orphans; // guarded by orphan_lock
 
-    pthread_mutex_t decoder_lock;
-    struct pack_decoder *decoders; // idle ones
-    unsigned decoder_count;        // of them
+    struct pack_decoders decoders; // idle ones; has a lock of its own
 };
 
 // A map that somebody reads: what it refers to stays, also when its snapshot is forgotten
@@ -69,6 +69,7 @@ struct store_load {
     struct store *store;
     struct catalog_conn *conn; // NULL: none is held
     bool ahead;                // of every reader: tells nobody of damage
+    bool looked_up;            // set by the load: the catalog was asked
 };
 
 // chunk_cache_read() with `load`, which is called with a struct store_load. No thread waits for a
@@ -76,6 +77,11 @@ struct store_load {
 int store_read_cached(struct store *store, struct catalog_conn *conn,
                       const struct chunk_request *request, chunk_cache_load_fn load,
                       struct error *err);
+
+// As store_read_cached() without a lease, but copies nothing: *ret_view stands until
+// store_release_view(). Not for whole chunks.
+int store_view_cached(struct store *store, const struct chunk_request *request,
+                      chunk_cache_load_fn load, struct chunk_view *ret_view, struct error *err);
 
 // store_get() of a map node for a load function: its place may be remembered.
 int store_load_node(const struct store_load *load, const struct digest *id, void **ret_data,

@@ -77,6 +77,35 @@ def test_random_reads_decode_nothing_more(case):
     check(len(chunks) <= misses <= len(chunks) + 8, f"{misses} decoded for {len(chunks)} chunks")
 
 
+def test_random_reads_of_more_than_the_cache_holds(case):
+    """4 KiB all over a disk six times the cache, half of it deltas; then in a few places again and again."""
+    size = 48 * MIB
+    image, _ = start(case, size, [(0, size)], ("-o", "cache=8M"))
+    for at in range(0, size, 2 * CHUNK):
+        write_at(image, at + 1000, b"changed a little")
+    case.backup("web1")
+    raw = case.latest("web1", "vda") / "disk.raw"
+    expected = image.read_bytes()
+    numbers = random.Random(4)
+
+    def decoded_for(offsets):
+        before = counters(case)
+        for at in offsets:
+            check(direct.read(at, 4096) == expected[at:at + 4096], f"wrong bytes at {at}")
+        return counters(case)[0] - before[0]
+
+    with Direct(raw) as direct:
+        offsets = [numbers.randrange(size // 4096) * 4096 for _ in range(4000)]
+        misses = decoded_for(offsets)
+        check(misses <= len(offsets) + 16, f"{misses} decoded for {len(offsets)} reads")
+        # What is not kept at the first read is at the second.
+        places = numbers.sample(range(size // CHUNK), 10)
+        offsets = [place * CHUNK + piece * 4096 for place in places for piece in range(16)]
+        numbers.shuffle(offsets)
+        misses = decoded_for(offsets)
+        check(misses <= 3 * len(places) + 16, f"{misses} decoded for {len(offsets)} reads of {len(places)} chunks")
+
+
 @each({"4 KiB": 4096, "64 KiB": 64 * KIB, "100 KiB": 100 * KIB, "1 MiB": MIB})
 def test_reads_in_order_are_read_ahead_of(case, length):
     """A reader in order finds chunks decoded, and none is decoded twice."""

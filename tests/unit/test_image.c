@@ -11,6 +11,8 @@
 
 #include "base/bytes.h"
 #include "fs/store/image.h"
+#include "fs/store/leaf_misses.h"
+#include "fs/store/store_members.h"
 
 #include "tests/unit/store_fixture.h"
 
@@ -407,6 +409,51 @@ static void test_closing_while_it_is_read_ahead(void **state)
     drop_disk(&disk);
 }
 
+// How many places of chunks [first, end) are remembered.
+static unsigned places_known(struct store_fixture *fixture, struct disk *disk, uint64_t first,
+                             uint64_t end)
+{
+    unsigned known = 0;
+    struct digest id;
+
+    for (uint64_t i = first; i < end; i++) {
+        assert_int_equal(image_chunk_id(disk->image, i, &id, NULL), 0);
+        known += location_cache_has(fixture->store->locations, RECORD_CHUNK, &id);
+    }
+    return known;
+}
+
+// Small reads all over a leaf: after a few of them the catalog is not asked any more.
+static void test_places_of_a_leaf(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct store *store = fixture->store;
+    uint8_t buf[100 + 1];
+    struct disk disk;
+
+    make_disk(fixture, 2 * MAP_FANOUT * CHUNK, true, &disk);
+    for (unsigned i = 0; i < LEAF_MISSES_FIRST; i++) {
+        assert_true(same(&disk, i * 37 % MAP_FANOUT * CHUNK + 50, 100, buf));
+        assert_int_equal(store_looked_up(store), i + 1);
+    }
+    for (int tries = 0; places_known(fixture, &disk, 0, MAP_FANOUT) < MAP_FANOUT; tries++) {
+        assert_true(tries < 60000);
+        usleep(1000);
+    }
+    for (unsigned i = 0; i < 4 * MAP_FANOUT; i++) {
+        uint64_t chunk = i * 37 % MAP_FANOUT;
+
+        assert_true(i % 2 ? same_view(&disk, chunk * CHUNK + i, 100)
+                          : same(&disk, chunk * CHUNK + i, 100, buf));
+    }
+    assert_int_equal(store_looked_up(store), LEAF_MISSES_FIRST);
+    // Nobody has read in the other leaf, so nobody looked there.
+    assert_int_equal(places_known(fixture, &disk, MAP_FANOUT, 2 * MAP_FANOUT), 0);
+    assert_true(same(&disk, (MAP_FANOUT + 7) * CHUNK, 100, buf));
+    assert_int_equal(store_looked_up(store), LEAF_MISSES_FIRST + 1);
+    drop_disk(&disk);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_fixture_make, store_fixture_clean)
@@ -419,6 +466,7 @@ int main(void)
         TEST(test_open_refuses),
         TEST(test_readers_in_order),
         TEST(test_closing_while_it_is_read_ahead),
+        TEST(test_places_of_a_leaf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
