@@ -200,7 +200,9 @@ int chunk_copies(struct catalog_conn *conn, const struct digest *id, int64_t job
     while (rc == 0 && (rc = statement_step(st, err)) > 0) {
         struct chunk_location copy;
         rc = chunk_columns_read(st, &copy, err);
-        if (rc == 0)
+        // SQLite takes what stands at the place of an id in its index for that id, as long as it is
+        // not greater: one changed byte of an entry can make it that of another record.
+        if (rc == 0 && digest_equal(&copy.record.id, id))
             count = sort_in(ret_copies, count, max, &copy);
     }
     return rc < 0 ? rc : (int)count;

@@ -125,6 +125,30 @@ def pages(repo):
     return found
 
 
+def entries(repo, index):
+    """Where the first column's type is told in each entry of a small index (sqlite.org/fileformat2)."""
+    database = sqlite3.connect(f"file:{repo}/catalog.db?immutable=1", uri=True)
+    size = database.execute("PRAGMA page_size").fetchone()[0]
+    (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (index,)).fetchone()
+    database.close()
+    first = (page - 1) * size
+    leaf = (repo / "catalog.db").read_bytes()[first:first + size]
+    eq(leaf[0], 10, "the kind of page: a leaf of an index")
+    cells = [int.from_bytes(leaf[8 + 2 * n:10 + 2 * n], "big")
+             for n in range(int.from_bytes(leaf[3:5], "big"))]
+    return [first + cell + 2 for cell in cells]  # behind the lengths of payload and header
+
+
+def test_ids_of_another_type(case):
+    """An id that is a text sorts before all others, so that searches in the index go astray and end
+    at entries of other records."""
+    expected = make(case)
+    places = entries(case.repo, "sqlite_autoindex_chunks_1")
+    check(len(places) > 15, f"{len(places)} entries")
+    for at in places:
+        none_lost(flip(case, expected, "catalog.db", f"1:{at}:{at + 1}"))
+
+
 def test_catalog_anywhere(case):
     flip(case, make(case), "catalog.db", 1 if LONG else 1499)
 
