@@ -297,7 +297,7 @@ DAMAGED = {
     "header": (lambda p: write_at(p, 20, b"\xff" * 8), True),
     "cut in half": (lambda p: os.truncate(p, p.stat().st_size // 2), False),
     "a record's header and the index": (
-        lambda p: (write_at(p, 64 + 10, b"\xff" * 3), write_at(p, p.stat().st_size - 20, b"\xff")),
+        lambda p: (write_at(p, 64 + 10, b"\xff" * 3), write_at(p, p.stat().st_size - 20, b"\xff" * 8)),
         False),
     "empty": (lambda p: os.truncate(p, 0), False),
 }
