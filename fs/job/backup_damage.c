@@ -29,6 +29,7 @@ int backup_damage_begin(struct backup_damage *damage, struct engine *engine, int
 
 struct remade {
     const struct lost_ids *lost;
+    struct job_run *run;
     struct catalog_conn *conn;
     struct remade_record {
         char *text;
@@ -40,6 +41,7 @@ struct remade {
 static int remake(const struct snapshot_row *row, void *arg, struct error *err)
 {
     struct remade *remade = arg;
+    struct error local = ERROR_INIT;
     struct remade_record *record;
     int r;
 
@@ -48,12 +50,14 @@ static int remake(const struct snapshot_row *row, void *arg, struct error *err)
     if (GROW(remade->records, remade->count, remade->room, "a list of records", err) < 0)
         return -ENOMEM;
     record = &remade->records[remade->count];
-    r = snapshot_record_remake(remade->conn, row, &record->text, err);
-    if (r == 1) {
-        snapshot_path(row, record->path);
-        remade->count++;
-    }
-    return r < 0 ? r : 0;
+    snapshot_path(row, record->path);
+    r = snapshot_record_remake(remade->conn, row, &record->text, &local);
+    remade->count += r == 1;
+    // No reason for the backup of another disk to fail.
+    if (r < 0)
+        job_run_log(remade->run, "the record of %s is lost, and cannot be made anew: %s",
+                    record->path, error_message(&local));
+    return 0;
 }
 
 static int remake_all(struct remade *remade, struct catalog *catalog, struct error *err)
@@ -69,7 +73,7 @@ static int remake_all(struct remade *remade, struct catalog *catalog, struct err
 int backup_damage_heal_records(const struct backup_damage *damage, struct engine *engine,
                                struct job_run *run, struct store_writer *writer, struct error *err)
 {
-    struct remade remade = {.lost = &damage->lost};
+    struct remade remade = {.lost = &damage->lost, .run = run};
     struct digest id;
     int r = 0;
 

@@ -4,8 +4,8 @@
 //
 // A snapshot may be read by jobs and open in files at the same time; being forgotten excludes the
 // readers and, when it is asked for by hand, the files. A policy need not wait for files: what they
-// read stays until they are closed (store.h, open images). No new hold begins while a snapshot is
-// being forgotten, nor when it has been: whoever holds one looks in the catalog first.
+// read stays until they are closed (image.h). No other hold begins while a snapshot is being
+// forgotten; whether it has been is the catalog's to say, to whoever holds it by then.
 //
 // Threads: any; the lock is a leaf.
 #ifndef FS_JOB_SNAPSHOT_HOLDS_H

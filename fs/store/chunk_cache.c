@@ -440,9 +440,8 @@ int chunk_cache_view(struct chunk_cache *cache, const struct chunk_request *requ
         shard_unref(cache, shard, entry);
     if (r < 0)
         return error_set(err, r, "%s", error_message(&local));
-    *ret_view = own_memory
-                    ? (struct chunk_view){.data = request->out}
-                    : (struct chunk_view){.data = entry->data + request->from, .entry = entry};
+    *ret_view = own_memory ? (struct chunk_view){.data = request->out}
+                           : (struct chunk_view){entry->data + request->from, entry};
     return 0;
 }
 

@@ -56,7 +56,6 @@ int chunk_cache_read(struct chunk_cache *cache, const struct chunk_request *requ
 struct chunk_view {
     const uint8_t *data;
     struct entry *entry; // the cache's; NULL: `data` is the caller's own memory
-    bool looked_up;      // the store's word: the catalog had to be asked where it is
 };
 
 // As chunk_cache_read(), but copies nothing; request->out is used only when all of a chunk is asked

@@ -380,6 +380,19 @@ static int walk(struct image *image, size_t len, uint64_t offset, piece_fn fn, v
     return 0;
 }
 
+// store_view_chunk() of chunk number `chunk`, told to the table of misses.
+static int view_chunk(struct image *image, uint64_t chunk, const struct digest *id, size_t from,
+                      size_t count, void *out, struct chunk_view *ret_view, struct error *err)
+{
+    bool looked_up;
+    int r = store_view_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out,
+                             ret_view, &looked_up, err);
+
+    if (r == 0 && looked_up)
+        note_miss(image, chunk);
+    return r;
+}
+
 static int copy_piece(struct image *image, void *arg, uint64_t chunk, const struct digest *id,
                       size_t from, size_t count, size_t at, struct error *err)
 {
@@ -391,12 +404,9 @@ static int copy_piece(struct image *image, void *arg, uint64_t chunk, const stru
         memset(out, 0, count);
         return 0;
     }
-    r = store_view_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, &pin,
-                         err);
+    r = view_chunk(image, chunk, id, from, count, out, &pin, err);
     if (r < 0)
         return r;
-    if (pin.looked_up)
-        note_miss(image, chunk);
     if (pin.data != out)
         memcpy(out, pin.data, count);
     store_release_view(image->store, &pin);
@@ -443,12 +453,9 @@ static int view_piece(struct image *image, void *arg, uint64_t chunk, const stru
             return error_set(err, -ENOMEM, "out of memory for a read of %zu bytes", view->len);
         out = view->memory + at;
     }
-    r = store_view_chunk(image->store, NULL, id, image->open.chunk_size, from, count, out, &pin,
-                         err);
+    r = view_chunk(image, chunk, id, from, count, out, &pin, err);
     if (r < 0)
         return r;
-    if (pin.looked_up)
-        note_miss(image, chunk);
     view_add(view, pin.data, count);
     if (pin.entry)
         view->pins[view->pin_count++] = pin;

@@ -125,36 +125,6 @@ bool location_cache_has(struct location_cache *cache, uint8_t kind, const struct
     return slot < GROUP_SLOTS;
 }
 
-static int nibble_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-// The opposite of uuid_unparse_lower(), and nothing more: uuid_parse(3) takes whatever a person may
-// write, and costs a quarter of a look-up in the catalog.
-static bool parse_uuid(const char text[UUID_TEXT_SIZE], uuid_t out)
-{
-    const char *at = text;
-
-    for (unsigned i = 0; i < sizeof(uuid_t); i++) {
-        int high, low;
-
-        if ((i == 4 || i == 6 || i == 8 || i == 10) && *at++ != '-')
-            return false;
-        high = nibble_of(*at);
-        if (high < 0)
-            return false;
-        low = nibble_of(at[1]);
-        if (low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-        at += 2;
-    }
-    return *at == '\0';
-}
-
 void location_cache_put(struct location_cache *cache, const struct chunk_location *location)
 {
     const struct chunk_row *record = &location->record;
@@ -169,7 +139,7 @@ void location_cache_put(struct location_cache *cache, const struct chunk_locatio
     unsigned slot;
 
     memcpy(put.tag, tag_of(&record->id), TAG_SIZE);
-    if (!parse_uuid(location->pack_uuid, put.pack))
+    if (uuid_parse(location->pack_uuid, put.pack) != 0)
         return; // no pack has such a name
     pthread_mutex_lock(&cache->locks[number % LOCK_COUNT]);
     slot = slot_of(group, record->kind, &record->id);

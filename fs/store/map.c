@@ -183,6 +183,13 @@ static int check_place(const struct map_node *node, const struct map_shape *shap
     return 0;
 }
 
+// All of a node, copied to `out` or only looked at (NULL).
+static struct chunk_request node_request(const struct digest *id, struct map_node *out)
+{
+    return (struct chunk_request){
+        .kind = RECORD_MAP, .id = id, .len = sizeof(*out), .count = sizeof(*out), .out = out};
+}
+
 int map_node_load(struct store *store, struct catalog_conn *conn, const struct digest *id,
                   const struct map_shape *shape, unsigned level, uint64_t index,
                   struct map_node *ret_node, struct error *err)
@@ -190,13 +197,7 @@ int map_node_load(struct store *store, struct catalog_conn *conn, const struct d
     struct error local = ERROR_INIT;
     char hex[DIGEST_HEX_SIZE];
     struct map_node node;
-    struct chunk_request request = {
-        .kind = RECORD_MAP,
-        .id = id,
-        .len = sizeof(node),
-        .count = sizeof(node),
-        .out = &node,
-    };
+    struct chunk_request request = node_request(id, &node);
     int r = store_read_cached(store, conn, &request, load_node, &local);
 
     if (r == 0) {
@@ -217,12 +218,7 @@ int map_node_ids(struct store *store, const struct digest *id, const struct map_
     struct error local = ERROR_INIT;
     char hex[DIGEST_HEX_SIZE];
     struct chunk_view view;
-    struct chunk_request request = {
-        .kind = RECORD_MAP,
-        .id = id,
-        .len = sizeof(struct map_node),
-        .count = sizeof(struct map_node),
-    };
+    struct chunk_request request = node_request(id, NULL);
     int r = store_view_cached(store, &request, load_node, &view, &local);
 
     if (r == 0) {

@@ -485,7 +485,7 @@ static int load_chunk(const struct chunk_request *request, void *content, void *
 
 int store_view_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
                      size_t len, size_t from, size_t count, void *out, struct chunk_view *ret_view,
-                     struct error *err)
+                     bool *ret_looked_up, struct error *err)
 {
     struct store_load load = {.store = store, .conn = conn};
     struct chunk_request request = {
@@ -502,8 +502,8 @@ int store_view_chunk(struct store *store, struct catalog_conn *conn, const struc
         return error_set(err, -EINVAL, "[%zu, +%zu) is not within a chunk of %zu bytes", from,
                          count, len);
     r = chunk_cache_view(store->cache, &request, load_chunk, &load, ret_view, err);
-    if (r == 0)
-        ret_view->looked_up = load.looked_up;
+    if (r == 0 && ret_looked_up)
+        *ret_looked_up = load.looked_up;
     return r;
 }
 
@@ -516,7 +516,7 @@ int store_read_chunk(struct store *store, struct catalog_conn *conn, const struc
                      size_t len, size_t from, size_t count, void *out, struct error *err)
 {
     struct chunk_view view;
-    int r = store_view_chunk(store, conn, id, len, from, count, out, &view, err);
+    int r = store_view_chunk(store, conn, id, len, from, count, out, &view, NULL, err);
 
     if (r < 0)
         return r;

@@ -141,10 +141,11 @@ int store_read_chunk(struct store *store, struct catalog_conn *conn, const struc
 
 // As store_read_chunk(), but copies nothing: *ret_view is where [from, from + count) stands, until
 // store_release_view(). `out` (`len` bytes) is used when all of the chunk is asked for and it is
-// not in the cache; NULL otherwise.
+// not in the cache; NULL otherwise. *ret_looked_up (may be NULL): the catalog had to be asked where
+// it is.
 int store_view_chunk(struct store *store, struct catalog_conn *conn, const struct digest *id,
                      size_t len, size_t from, size_t count, void *out, struct chunk_view *ret_view,
-                     struct error *err);
+                     bool *ret_looked_up, struct error *err);
 void store_release_view(struct store *store, struct chunk_view *view);
 
 // Looks up, in one view of the catalog, where those of the chunks are of which that is not
